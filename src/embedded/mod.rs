@@ -1,0 +1,1 @@
+//! The embedded registry: a distribution-spec server over a store.

@@ -1,0 +1,27 @@
+//! regmirror keeps container-registry mirrors in step with their sources.
+//!
+//! # The rooms
+//!
+//! | room | what it is | may use |
+//! |---|---|---|
+//! | [`oci`] | values of the OCI specifications | |
+//! | [`store`] | the seam: what can be read from and written to | `oci` |
+//! | [`layout`] | OCI image layouts on disk, `ocidir://` | `oci` `store` |
+//! | [`http`] | one HTTP client for all registries: TLS, retry, limits | |
+//! | [`registry`] | the distribution-spec client | `oci` `store` `http` |
+//! | `select` | tag and repository filters | `oci` |
+//! | `sync` | jobs: plan, then apply. Never names a backend | `oci` `select` `store` |
+//! | `config` | YAML to jobs | `oci` `select` `http` `sync` |
+//! | [`embedded`] | the embedded registry: a server over a store | `oci` `store` |
+//! | `telemetry` | logs | |
+//! | `app` | the composition root: which store an endpoint means | all above |
+//! | `cli` | commands, output, exit codes | `app` |
+//!
+//! `tests/it/layers.rs` holds this table and fails when a room uses another.
+
+pub mod embedded;
+pub mod http;
+pub mod layout;
+pub mod oci;
+pub mod registry;
+pub mod store;

@@ -1,0 +1,3 @@
+//! The `regmirror` program.
+
+fn main() {}

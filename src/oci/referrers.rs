@@ -1,0 +1,117 @@
+//! The referrers tag schema: how referrers are listed where there is no API.
+//!
+//! Source: OCI distribution-spec 1.1, "Referrers Tag Schema".
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{Descriptor, Digest, Manifest, MediaType, Tag};
+
+/// The tag that holds the list of `subject`'s referrers: the algorithm and the
+/// first 64 hex digits.
+pub fn fallback_tag(subject: &Digest) -> Tag {
+    format!("{}-{}", subject.algorithm().name(), &subject.hex()[..64])
+        .parse()
+        .expect("an algorithm, a dash and 64 hex digits are a tag")
+}
+
+/// Whether `tag` has the form that [`fallback_tag`] gives.
+pub fn is_fallback_tag(tag: &Tag) -> bool {
+    tag.as_str()
+        .split_once('-')
+        .is_some_and(|(algorithm, hex)| {
+            matches!(algorithm, "sha256" | "sha512")
+                && hex.len() == 64
+                && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        })
+}
+
+/// An index that lists `referrers`, as the referrers API answers it.
+pub fn referrers_index(referrers: &[Descriptor]) -> Bytes {
+    let document = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX,
+        "manifests": referrers,
+    });
+    document.to_string().into()
+}
+
+/// The list of referrers with `added` in it, or `None` if it was there.
+///
+/// `list` is what the fallback tag points at now. Whatever else it holds stays
+/// as it is, members unknown here included.
+pub fn with_referrer(list: Option<&Manifest>, added: &Descriptor) -> Option<Bytes> {
+    let Some(list) = list else {
+        return Some(referrers_index(std::slice::from_ref(added)));
+    };
+    if list
+        .children()
+        .iter()
+        .any(|known| known.digest == added.digest)
+    {
+        return None;
+    }
+    edit(list, |entries| entries.push(json!(added)))
+}
+
+/// The list of referrers without `removed`, or `None` if it was not there.
+pub fn without_referrer(list: &Manifest, removed: &Digest) -> Option<Bytes> {
+    if !list.children().iter().any(|known| known.digest == *removed) {
+        return None;
+    }
+    edit(list, |entries| {
+        entries.retain(|entry| entry["digest"] != removed.as_str());
+    })
+}
+
+fn edit(list: &Manifest, change: impl FnOnce(&mut Vec<Value>)) -> Option<Bytes> {
+    let mut document: Value = serde_json::from_slice(list.bytes()).ok()?;
+    let entries = document.get_mut("manifests")?.as_array_mut()?;
+    change(entries);
+    Some(document.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Algorithm;
+
+    #[test]
+    fn the_tag_is_cut_to_64_digits() {
+        let short = Digest::sha256(b"x");
+        assert_eq!(
+            fallback_tag(&short).as_str(),
+            format!("sha256-{}", short.hex())
+        );
+        let long = Digest::of(Algorithm::Sha512, b"x");
+        let tag = fallback_tag(&long);
+        assert_eq!(tag.as_str(), format!("sha512-{}", &long.hex()[..64]));
+        assert!(is_fallback_tag(&tag));
+        for other in [
+            "latest",
+            "sha256-abc",
+            &format!("{}.sig", fallback_tag(&short)),
+        ] {
+            assert!(!is_fallback_tag(&other.parse().unwrap()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_list_grows_and_shrinks_without_losing_what_it_does_not_know() {
+        let a = Descriptor::of(MediaType::OCI_MANIFEST, b"a");
+        let b = Descriptor::of(MediaType::OCI_MANIFEST, b"b");
+        let odd = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "x": 1,
+            "manifests": [{"mediaType": "a/b", "size": a.size, "digest": a.digest, "y": 2}]});
+        let list = Manifest::parse(odd.to_string().into(), None).unwrap();
+        assert_eq!(with_referrer(Some(&list), &a), None, "already there");
+
+        let grown = with_referrer(Some(&list), &b).unwrap();
+        let grown = Manifest::parse(grown, None).unwrap();
+        assert_eq!(grown.children().len(), 2);
+        assert!(grown.bytes().windows(5).any(|w| w == b"\"y\":2"));
+
+        let shrunk = Manifest::parse(without_referrer(&grown, &a.digest).unwrap(), None).unwrap();
+        assert_eq!(shrunk.children(), [b]);
+        assert_eq!(without_referrer(&shrunk, &a.digest), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! The seam between what copies content and what holds it: [`Source`] reads,
+//! [`Sink`] writes, and every byte that passes is verified.
+
+mod blob;
+mod error;
+mod memory;
+mod seam;
+
+pub use blob::{Blob, BlobStream};
+pub use error::{ErrorKind, StoreError, chain};
+pub use memory::MemoryStore;
+pub use seam::{Hosted, Listing, Page, Sink, Source, Upload};

@@ -1,0 +1,1 @@
+//! The distribution-spec, endpoint by endpoint, against the embedded registry.

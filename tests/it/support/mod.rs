@@ -1,0 +1,1 @@
+//! What the tests share: registries with a request log, images.

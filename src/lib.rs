@@ -24,4 +24,6 @@ pub mod http;
 pub mod layout;
 pub mod oci;
 pub mod registry;
+pub mod select;
 pub mod store;
+pub mod sync;

@@ -5,6 +5,7 @@
 
 mod descriptor;
 mod digest;
+mod draft;
 mod manifest;
 mod media_type;
 mod name;
@@ -14,6 +15,7 @@ mod referrers;
 
 pub use descriptor::{Annotations, Descriptor};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use draft::Draft;
 pub use manifest::{Content, MAX_MANIFEST_SIZE, Manifest, ManifestError};
 pub use media_type::MediaType;
 pub use name::{Host, NameError, Repository, Tag};

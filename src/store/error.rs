@@ -29,6 +29,9 @@ pub enum ErrorKind {
     /// The store answered that it will not do this.
     #[error("refused")]
     Refused,
+    /// A manifest points at content that the store does not have.
+    #[error("content it points at is missing")]
+    MissingContent,
     /// The store cannot do this at all, such as list its repositories.
     #[error("not offered by this store")]
     Unsupported,
@@ -55,6 +58,7 @@ impl ErrorKind {
                 "check that it is reachable; the next run goes on where this stopped"
             }
             Self::Refused => "see what the server says, and its policy",
+            Self::MissingContent => "run again; if it stays, check the target's garbage collection",
             Self::Unsupported => "use another type of job, or another store",
             Self::Malformed => "check that the address is that of a registry",
             Self::Storage => "check the path, its permissions and the free space",

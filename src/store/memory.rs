@@ -117,7 +117,7 @@ impl Source for MemoryStore {
         Ok(Blob::verified(blob, format!("{}/{repo}", self.name), body))
     }
 
-    fn tags<'a>(&'a self, repo: &'a Repository) -> Listing<'a, Tag> {
+    fn tags<'a>(&'a self, repo: &Repository) -> Listing<'a, Tag> {
         let page = match self.lock().repositories.get(repo) {
             Some(contents) => Ok(Page {
                 names: contents.tags.keys().cloned().collect(),

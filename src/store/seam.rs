@@ -60,7 +60,7 @@ pub trait Source: fmt::Debug + Send + Sync {
     ///
     /// [`NotFound`](super::ErrorKind::NotFound) when there is no such
     /// repository.
-    fn tags<'a>(&'a self, repo: &'a Repository) -> Listing<'a, Tag>;
+    fn tags<'a>(&'a self, repo: &Repository) -> Listing<'a, Tag>;
 
     /// The store's repositories, each once.
     ///

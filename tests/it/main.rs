@@ -1,6 +1,9 @@
 //! The integration tests: one binary, one file for each behaviour.
 
 mod distribution_spec;
+mod layers;
 mod registry_client;
 mod store_conformance;
 mod support;
+mod sync_invariants;
+mod sync_jobs;

@@ -1,0 +1,165 @@
+//! Blob transfers: each blob goes to a store once, however many want it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
+
+use super::executor::Limits;
+use super::report::Tally;
+use crate::oci::{Descriptor, Digest, Repository};
+use crate::store::{ErrorKind, Sink, Source, StoreError};
+
+/// How many lanes are remembered before idle ones are dropped. A dropped lane
+/// costs one HEAD when its blob is met again.
+const REMEMBERED: usize = 100_000;
+
+/// A blob in the store it goes to.
+type Key = (String, Digest);
+
+/// The transfers under way and those known to be done, over all jobs.
+#[derive(Debug, Default)]
+pub(super) struct Transfers {
+    /// For each blob and target store: the repositories known to have it.
+    blobs: Lanes<Key, BTreeSet<Repository>>,
+    /// For each manifest and target repository: held while it is being copied.
+    manifests: Lanes<(String, Repository, Digest), ()>,
+}
+
+/// One end of a copy.
+#[derive(Debug)]
+pub(super) struct End<'a, S: ?Sized> {
+    pub(super) store: &'a S,
+    pub(super) repo: &'a Repository,
+}
+
+// Derived, these would ask for a store that can be cloned.
+impl<S: ?Sized> Clone for End<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: ?Sized> Copy for End<'_, S> {}
+
+/// What all copies of a run share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shared<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) transfers: &'a Transfers,
+    pub(super) tally: &'a Tally,
+}
+
+impl Transfers {
+    /// Makes sure that the target's repository has `blob`.
+    ///
+    /// Whoever wants the same blob in the same store waits until this is done
+    /// and then mounts it or finds it; if this fails, the next one tries.
+    pub(super) async fn deliver(
+        &self,
+        source: End<'_, dyn Source>,
+        target: End<'_, dyn Sink>,
+        blob: &Descriptor,
+        attempts: u32,
+        tally: &Tally,
+    ) -> Result<(), StoreError> {
+        let key = (target.store.name().to_owned(), blob.digest.clone());
+        let mut holders = self.blobs.enter(key).await;
+        if holders.contains(target.repo) {
+            tally.count(|totals| totals.blobs_shared += 1);
+            return Ok(());
+        }
+        let elsewhere = holders.first().cloned();
+        if let Some(from) = elsewhere
+            && target.store.mount_blob(target.repo, blob, &from).await?
+        {
+            tally.count(|totals| totals.blobs_mounted += 1);
+        } else if target.store.has_blob(target.repo, blob).await? {
+            tally.count(|totals| totals.blobs_present += 1);
+        } else if source.store.name() == target.store.name()
+            && target
+                .store
+                .mount_blob(target.repo, blob, source.repo)
+                .await?
+        {
+            tally.count(|totals| totals.blobs_mounted += 1);
+        } else {
+            copy(source, target, blob, attempts).await?;
+            tally.count(|totals| {
+                totals.blobs_copied += 1;
+                totals.bytes += blob.size;
+            });
+        }
+        holders.insert(target.repo.clone());
+        Ok(())
+    }
+
+    /// Forgets what is known of a blob: the target says that it is not there.
+    pub(super) async fn forget(&self, target: End<'_, dyn Sink>, blob: &Digest) {
+        let key = (target.store.name().to_owned(), blob.clone());
+        self.blobs.enter(key).await.remove(target.repo);
+    }
+
+    /// Waits for whoever copies the same manifest to the same repository, so
+    /// that nobody takes a manifest for copied while it is half done.
+    pub(super) async fn enter_manifest(
+        &self,
+        target: End<'_, dyn Sink>,
+        digest: &Digest,
+    ) -> OwnedMutexGuard<()> {
+        let store = target.store.name().to_owned();
+        let key = (store, target.repo.clone(), digest.clone());
+        self.manifests.enter(key).await
+    }
+}
+
+/// Streams a blob across. A stream that breaks is begun anew: an upload whose
+/// body was cut cannot be replayed by the store alone.
+async fn copy(
+    source: End<'_, dyn Source>,
+    target: End<'_, dyn Sink>,
+    blob: &Descriptor,
+    attempts: u32,
+) -> Result<(), StoreError> {
+    let mut attempt = 1;
+    loop {
+        let result = async {
+            let body = source.store.blob(source.repo, blob).await?;
+            target.store.put_blob(target.repo, body).await
+        };
+        match result.await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && attempt < attempts => {
+                tracing::warn!(digest = %blob.digest, attempt, %error, "a blob is sent again");
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Locks by key, each with what is known under it.
+#[derive(Debug)]
+struct Lanes<K, V>(Mutex<HashMap<K, Arc<Lane<V>>>>);
+
+impl<K, V> Default for Lanes<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq, V: Default> Lanes<K, V> {
+    async fn enter(&self, key: K) -> OwnedMutexGuard<V> {
+        let lane = {
+            let mut lanes = self
+                .0
+                .lock()
+                .expect("nothing panics while it holds the lock");
+            if lanes.len() >= REMEMBERED {
+                lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+            }
+            Arc::clone(lanes.entry(key).or_default())
+        };
+        lane.lock_owned().await
+    }
+}

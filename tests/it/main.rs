@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one file for each behaviour.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod distribution_spec;
 mod layers;
 mod registry_client;

@@ -35,7 +35,7 @@ pub(super) async fn keep(
         repo,
     };
     let copier = Copier::new(from, to, false, shared);
-    let manifest = copier.bring(old).await?;
+    let (manifest, _turn) = copier.bring(old).await?;
     copier.put(&manifest, tag.as_ref()).await?;
     shared.tally.count(|totals| totals.backups += 1);
     Ok(())

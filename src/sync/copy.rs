@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::OwnedMutexGuard;
 
 use super::step::image_name;
-use super::transfer::{End, Shared};
+use super::transfer::{End, Shared, Turn};
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
 use crate::store::{ErrorKind, Sink, Source, StoreError};
 
@@ -56,15 +57,20 @@ impl<'a> Copier<'a> {
     }
 
     /// Brings everything that the image needs, and what refers to it, and
-    /// returns its manifest, which is all that is left to put.
-    pub(super) async fn bring(&self, digest: &Digest) -> Result<Manifest, StoreError> {
+    /// returns its manifest, which is all that is left to put. Whoever wants
+    /// the same image waits as long as the guard is held.
+    pub(super) async fn bring(
+        &self,
+        digest: &Digest,
+    ) -> Result<(Manifest, OwnedMutexGuard<()>), StoreError> {
+        let turn = self.enter(Turn::Image, digest).await;
         self.visit(digest)?;
         let fetched = self.fetch(digest).await?;
         self.bring_below(&fetched, 0).await?;
         if self.referrers {
             self.bring_referrers().await?;
         }
-        Ok(fetched.manifest)
+        Ok((fetched.manifest, turn))
     }
 
     /// Puts a manifest whose content the target has.
@@ -147,11 +153,7 @@ impl<'a> Copier<'a> {
                 let subject = self.name(&child.digest);
                 return Err(StoreError::new(ErrorKind::Schema1, "copy", subject));
             }
-            let _turn = self
-                .shared
-                .transfers
-                .enter_manifest(self.target, &child.digest)
-                .await;
+            let _turn = self.enter(Turn::Part, &child.digest).await;
             if !self.visit(&child.digest)? {
                 return Ok(());
             }
@@ -204,6 +206,7 @@ impl<'a> Copier<'a> {
     }
 
     async fn bring_referrers_of(&self, subject: &Digest) -> Result<(), StoreError> {
+        let _turn = self.enter(Turn::Referrers, subject).await;
         let (found, present) = futures::future::try_join(
             self.source.store.referrers(self.source.repo, subject),
             self.target.store.referrers(self.target.repo, subject),
@@ -223,6 +226,10 @@ impl<'a> Copier<'a> {
             self.put(&fetched.manifest, None).await?;
         }
         Ok(())
+    }
+
+    async fn enter(&self, turn: Turn, digest: &Digest) -> OwnedMutexGuard<()> {
+        self.shared.transfers.enter(turn, self.target, digest).await
     }
 
     /// Notes that a manifest has been met. `false` when it was met before.

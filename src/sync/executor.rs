@@ -150,7 +150,7 @@ impl Executor {
             tally,
         };
         let copier = Copier::new(source, target, job.policy.referrers, shared);
-        let manifest = copier.bring(digest).await?;
+        let (manifest, _turn) = copier.bring(digest).await?;
         if let Why::Referrers { .. } = why {
             return Ok(());
         }

@@ -23,8 +23,21 @@ type Key = (String, Digest);
 pub(super) struct Transfers {
     /// For each blob and target store: the repositories known to have it.
     blobs: Lanes<Key, BTreeSet<Repository>>,
-    /// For each manifest and target repository: held while it is being copied.
-    manifests: Lanes<(String, Repository, Digest), ()>,
+    /// For each manifest and target repository: held by who works on it.
+    manifests: Lanes<(Turn, String, Repository, Digest), ()>,
+}
+
+/// What is done to a manifest by one at a time. Who has one turn may ask for
+/// those below it in this list, and for a manifest's children while it has
+/// that manifest's, so nobody waits in a circle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Turn {
+    /// Copying it as an image of its own: several tags may name it.
+    Image,
+    /// Copying what refers to it.
+    Referrers,
+    /// Copying it as a part of an image.
+    Part,
 }
 
 /// One end of a copy.
@@ -101,15 +114,16 @@ impl Transfers {
         self.blobs.enter(key).await.remove(target.repo);
     }
 
-    /// Waits for whoever copies the same manifest to the same repository, so
-    /// that nobody takes a manifest for copied while it is half done.
-    pub(super) async fn enter_manifest(
+    /// Waits for whoever does the same to the same manifest in the same
+    /// repository: what they began is done then, and is found at the target.
+    pub(super) async fn enter(
         &self,
+        turn: Turn,
         target: End<'_, dyn Sink>,
         digest: &Digest,
     ) -> OwnedMutexGuard<()> {
         let store = target.store.name().to_owned();
-        let key = (store, target.repo.clone(), digest.clone());
+        let key = (turn, store, target.repo.clone(), digest.clone());
         self.manifests.enter(key).await
     }
 }

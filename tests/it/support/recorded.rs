@@ -110,11 +110,10 @@ impl Recorded {
 
     /// Writes the call down, and gives others a turn, as a network would.
     async fn call(&self, line: String) -> Result<(), StoreError> {
-        let result = self.note(line);
         for _ in 0..self.shared.calls.load(Ordering::SeqCst) % 4 {
             tokio::task::yield_now().await;
         }
-        result
+        self.note(line)
     }
 
     fn note(&self, line: String) -> Result<(), StoreError> {

@@ -190,6 +190,23 @@ impl HostClient {
         }
     }
 
+    /// Sends `request` at most once and without waiting: for what is only a
+    /// courtesy.
+    ///
+    /// # Errors
+    ///
+    /// When there was no answer.
+    pub async fn send_once(&self, request: &mut Request) -> Result<Response, HttpError> {
+        let courtesy = Self {
+            policy: RetryPolicy {
+                patience: Duration::ZERO,
+                ..RetryPolicy::none()
+            },
+            ..self.clone()
+        };
+        courtesy.send(request).await
+    }
+
     /// Waits out what the host asked for; others may have been told meanwhile.
     async fn wait_for_turn(&self) -> Result<(), HttpError> {
         while let Some(until) = self.state.not_before() {

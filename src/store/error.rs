@@ -29,6 +29,10 @@ pub enum ErrorKind {
     /// The store answered that it will not do this.
     #[error("refused")]
     Refused,
+    /// A manifest points at content that the store does not have: it may have
+    /// been cleared away since it was looked for.
+    #[error("refused because content is missing there")]
+    MissingContent,
     /// The store cannot do this at all, such as list its repositories.
     #[error("not offered by this store")]
     Unsupported,
@@ -55,6 +59,7 @@ impl ErrorKind {
                 "check that it is reachable; the next run goes on where this stopped"
             }
             Self::Refused => "see what the server says, and its policy",
+            Self::MissingContent => "run again: what is missing is sent then",
             Self::Unsupported => "use another type of job, or another store",
             Self::Malformed => "check that the address is that of a registry",
             Self::Storage => "check the path, its permissions and the free space",

@@ -36,8 +36,8 @@ pub enum ErrorKind {
     /// The store cannot do this at all, such as list its repositories.
     #[error("not offered by this store")]
     Unsupported,
-    /// The store answered something that makes no sense.
-    #[error("malformed answer")]
+    /// What the store answered or holds makes no sense.
+    #[error("malformed")]
     Malformed,
     /// The directory or disk cannot be used.
     #[error("storage failure")]
@@ -61,7 +61,9 @@ impl ErrorKind {
             Self::Refused => "see what the server says, and its policy",
             Self::MissingContent => "run again: what is missing is sent then",
             Self::Unsupported => "use another type of job, or another store",
-            Self::Malformed => "check that the address is that of a registry",
+            Self::Malformed => {
+                "check that it is the address of a registry, or the path of a layout"
+            }
             Self::Storage => "check the path, its permissions and the free space",
         }
     }

@@ -1,1 +1,23 @@
-//! One HTTP client for all registries: TLS, retry, limits.
+//! One HTTP client for all registries: TLS, proxies, retry, limits.
+//!
+//! Knows nothing of registries. [`HttpClient`] is made once; a [`HostClient`]
+//! for each host holds what its requests share: how many run at once, and
+//! until when the host asked to be left alone.
+
+mod body;
+mod client;
+mod error;
+mod host;
+mod options;
+mod request;
+mod retry;
+mod secret;
+
+pub use body::exact_body;
+pub use client::HttpClient;
+pub use error::{HttpError, printable};
+pub use host::{Class, HostClient, Permit};
+pub use options::{HostOptions, Tls};
+pub use request::{Payload, Request, Response, Trail};
+pub use retry::{RetryPolicy, Verdict, retry_after, verdict_of_status};
+pub use secret::Secret;

@@ -1,1 +1,21 @@
-//! The distribution-spec client.
+//! The distribution-spec client: a [`Registry`] is a store to read from and to
+//! write to.
+//!
+//! One file for each family of endpoints; `client` is how a request is made,
+//! `auth` what goes into its `Authorization`, `failure` what an answer means
+//! that is no success. Source: OCI distribution-spec 1.1.
+
+mod auth;
+mod blobs;
+mod client;
+mod download;
+mod failure;
+mod links;
+mod listing;
+mod manifests;
+mod referrers;
+mod seam;
+mod upload;
+
+pub use auth::{Credential, DockerConfig, DockerConfigError};
+pub use client::{Registry, default_address};

@@ -29,14 +29,15 @@ pub enum ErrorKind {
     /// The store answered that it will not do this.
     #[error("refused")]
     Refused,
-    /// A manifest points at content that the store does not have.
-    #[error("content it points at is missing")]
+    /// A manifest points at content that the store does not have: it may have
+    /// been cleared away since it was looked for.
+    #[error("refused because content is missing there")]
     MissingContent,
     /// The store cannot do this at all, such as list its repositories.
     #[error("not offered by this store")]
     Unsupported,
-    /// The store answered something that makes no sense.
-    #[error("malformed answer")]
+    /// What the store answered or holds makes no sense.
+    #[error("malformed")]
     Malformed,
     /// The directory or disk cannot be used.
     #[error("storage failure")]
@@ -58,9 +59,11 @@ impl ErrorKind {
                 "check that it is reachable; the next run goes on where this stopped"
             }
             Self::Refused => "see what the server says, and its policy",
-            Self::MissingContent => "run again; if it stays, check the target's garbage collection",
+            Self::MissingContent => "run again: what is missing is sent then",
             Self::Unsupported => "use another type of job, or another store",
-            Self::Malformed => "check that the address is that of a registry",
+            Self::Malformed => {
+                "check that it is the address of a registry, or the path of a layout"
+            }
             Self::Storage => "check the path, its permissions and the free space",
         }
     }

@@ -1,0 +1,112 @@
+//! A body of known length that streams.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use http_body::{Body, Frame, SizeHint};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A request body of exactly `length` bytes.
+///
+/// The length is declared by the body itself, not by a header beside it: with
+/// a header that is too small, HTTP/1.1 would cut the body silently. A stream
+/// that is shorter or longer fails the request.
+pub fn exact_body<E>(stream: BoxStream<'static, Result<Bytes, E>>, length: u64) -> reqwest::Body
+where
+    E: Into<BoxError> + Send + 'static,
+{
+    reqwest::Body::wrap(Exact {
+        // reqwest asks for `Sync`, which a boxed stream is not. Nobody waits
+        // for this lock: `poll_frame` has the body for itself.
+        stream: Mutex::new(stream),
+        left: length,
+    })
+}
+
+struct Exact<E> {
+    stream: Mutex<BoxStream<'static, Result<Bytes, E>>>,
+    left: u64,
+}
+
+impl<E: Into<BoxError>> Body for Exact<E> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let stream = self
+            .stream
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        match ready!(stream.as_mut().poll_next(cx)) {
+            Some(Ok(chunk)) => match self.left.checked_sub(chunk.len() as u64) {
+                Some(left) => {
+                    self.left = left;
+                    Poll::Ready(Some(Ok(Frame::data(chunk))))
+                }
+                None => Poll::Ready(Some(
+                    Err("the content is longer than its descriptor".into()),
+                )),
+            },
+            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+            None if self.left > 0 => Poll::Ready(Some(Err(
+                "the content is shorter than its descriptor".into(),
+            ))),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Never early: the end of the stream is where its verdict comes.
+        false
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use futures::{StreamExt, stream};
+
+    use super::*;
+
+    fn read(chunks: &[&'static [u8]], length: u64) -> Result<u64, String> {
+        let chunks: Vec<_> = chunks
+            .iter()
+            .map(|c| Ok::<_, io::Error>(Bytes::from_static(c)))
+            .collect();
+        let mut body = exact_body(stream::iter(chunks).boxed(), length);
+        assert_eq!(body.size_hint().exact(), Some(length));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut seen = 0;
+        loop {
+            match Pin::new(&mut body).poll_frame(&mut cx) {
+                Poll::Ready(Some(Ok(frame))) => seen += frame.into_data().unwrap().len() as u64,
+                Poll::Ready(Some(Err(error))) => {
+                    return Err(super::super::error::causes(&error));
+                }
+                Poll::Ready(None) => return Ok(seen),
+                Poll::Pending => unreachable!("the stream is ready"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_promised_length_passes() {
+        assert_eq!(read(&[b"ab", b"c"], 3), Ok(3));
+        assert_eq!(read(&[], 0), Ok(0));
+        assert!(read(&[b"ab"], 3).unwrap_err().contains("shorter"));
+        assert!(read(&[b"ab", b"cd"], 3).unwrap_err().contains("longer"));
+    }
+}

@@ -1,0 +1,255 @@
+//! What all requests to one host share, and how a request is made.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use reqwest::{Method, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use super::error::transport;
+use super::request::IDLE;
+use super::{
+    HttpClient, HttpError, Request, Response, RetryPolicy, Tls, Trail, Verdict, verdict_of_status,
+};
+
+/// How long a streamed upload may take, sending and closing: a bound against
+/// connections that hang for ever, not a limit that a blob should meet.
+const UPLOAD: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// The two kinds of requests that are counted separately, so that a copy that
+/// is reading and waits for its turn to write cannot wait for itself when both
+/// ends are one host. A write may therefore never wait for a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Requests that change nothing.
+    Read,
+    /// Requests that change something.
+    Write,
+}
+
+impl Class {
+    /// The class of a method.
+    pub fn of(method: &Method) -> Self {
+        match method.is_safe() {
+            true => Self::Read,
+            false => Self::Write,
+        }
+    }
+}
+
+/// The right to have one request under way, until its answer has been read.
+#[derive(Debug)]
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// One host, as its requests see it. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct HostClient {
+    client: HttpClient,
+    tls: Tls,
+    policy: RetryPolicy,
+    state: Arc<HostState>,
+}
+
+/// What the host's requests share.
+#[derive(Debug)]
+struct HostState {
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+    concurrent: usize,
+    /// No request begins before this: the host asked to be left alone.
+    not_before: Mutex<Option<Instant>>,
+}
+
+impl HostState {
+    fn new(concurrent: usize) -> Arc<Self> {
+        Arc::new(Self {
+            reads: Arc::new(Semaphore::new(concurrent)),
+            writes: Arc::new(Semaphore::new(concurrent)),
+            concurrent,
+            not_before: Mutex::new(None),
+        })
+    }
+
+    fn not_before(&self) -> Option<Instant> {
+        let until = *self
+            .not_before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        until.filter(|until| *until > Instant::now())
+    }
+
+    fn leave_alone(&self, until: Instant) {
+        let mut not_before = self
+            .not_before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *not_before = (*not_before).max(Some(until));
+    }
+}
+
+impl HostClient {
+    /// A host that takes `concurrent` requests at once in each direction; at
+    /// least one.
+    pub fn new(client: &HttpClient, tls: Tls, concurrent: usize, policy: RetryPolicy) -> Self {
+        Self {
+            client: client.clone(),
+            tls,
+            policy,
+            state: HostState::new(concurrent.max(1)),
+        }
+    }
+
+    /// Another host that this one led to, such as the storage behind it: the
+    /// same pools, TLS and policy, and a state of its own.
+    #[must_use]
+    pub fn stranger(&self) -> Self {
+        Self {
+            state: HostState::new(self.state.concurrent),
+            ..self.clone()
+        }
+    }
+
+    /// The connection's protection.
+    pub fn tls(&self) -> Tls {
+        self.tls
+    }
+
+    /// Waits until one more request of `class` may be under way. The permit
+    /// has to be held until the answer's body has been read; it covers what
+    /// that request leads to as well: redirects, another attempt, the rest of
+    /// a body that broke off.
+    pub async fn permit(&self, class: Class) -> Permit {
+        let semaphore = match class {
+            Class::Read => &self.state.reads,
+            Class::Write => &self.state.writes,
+        };
+        let permit = Arc::clone(semaphore).acquire_owned().await;
+        Permit {
+            _permit: permit.expect("the semaphores are never closed"),
+        }
+    }
+
+    /// Sends `request`, again if that may help, and gives the last answer,
+    /// whatever its status.
+    ///
+    /// A body that streams passes once: then there is one attempt.
+    ///
+    /// # Errors
+    ///
+    /// When there was no answer, or the host wants to be left alone for longer
+    /// than the policy's patience.
+    pub async fn send(&self, request: &mut Request) -> Result<Response, HttpError> {
+        let began = Instant::now();
+        let mut attempt = 0;
+        loop {
+            self.wait_for_turn().await?;
+            attempt += 1;
+            let sent = self.attempt(request, attempt).await?;
+            let trail = Trail {
+                attempts: attempt,
+                elapsed: began.elapsed(),
+            };
+            let (verdict, shared, cause) = match &sent {
+                Ok(response) => {
+                    let status = response.status();
+                    let verdict = verdict_of_status(status, response.headers(), SystemTime::now());
+                    // These speak for the whole host, not for this request.
+                    let busy = status == StatusCode::TOO_MANY_REQUESTS
+                        || status == StatusCode::SERVICE_UNAVAILABLE;
+                    (verdict, busy, status.to_string())
+                }
+                Err((cause, verdict)) => (*verdict, false, cause.clone()),
+            };
+            if let Verdict::After(wait) = verdict {
+                self.state.leave_alone(Instant::now() + wait);
+            }
+            let delay = self.policy.next_delay(attempt, verdict, fastrand::f64());
+            let Some(delay) = delay.filter(|_| request.is_replayable()) else {
+                return sent
+                    .map(|inner| Response { inner, trail })
+                    .map_err(|(cause, _)| HttpError::Transport { cause, trail });
+            };
+            warn!(
+                http.method = %request.method,
+                http.host = request.url.host_str(),
+                http.path = request.url.path(),
+                http.attempt = attempt,
+                http.wait_ms = delay.as_millis(),
+                "trying again: {cause}",
+            );
+            drop(sent);
+            let until = Instant::now() + delay;
+            if shared {
+                self.state.leave_alone(until);
+            }
+            sleep_until(until).await;
+        }
+    }
+
+    /// Sends `request` at most once and without waiting: for what is only a
+    /// courtesy.
+    ///
+    /// # Errors
+    ///
+    /// When there was no answer.
+    pub async fn send_once(&self, request: &mut Request) -> Result<Response, HttpError> {
+        let courtesy = Self {
+            policy: RetryPolicy {
+                patience: Duration::ZERO,
+                ..RetryPolicy::none()
+            },
+            ..self.clone()
+        };
+        courtesy.send(request).await
+    }
+
+    /// Waits out what the host asked for; others may have been told meanwhile.
+    async fn wait_for_turn(&self) -> Result<(), HttpError> {
+        while let Some(until) = self.state.not_before() {
+            let wait = until - Instant::now();
+            if wait > self.policy.patience {
+                return Err(HttpError::LeftAlone(wait));
+            }
+            sleep_until(until).await;
+        }
+        Ok(())
+    }
+
+    /// One attempt; the inner error is a failure of the transport.
+    async fn attempt(
+        &self,
+        request: &mut Request,
+        attempt: u32,
+    ) -> Result<Result<reqwest::Response, (String, Verdict)>, HttpError> {
+        let client = self.client.pool(&request.url, self.tls != Tls::Insecure)?;
+        // reqwest's own `read_timeout` runs while a body is being sent, too,
+        // and would end every upload that takes longer.
+        let limit = match request.is_replayable() {
+            true => IDLE,
+            false => UPLOAD,
+        };
+        let began = Instant::now();
+        let sent = timeout(limit, client.execute(request.build()?)).await;
+        let sent = match sent {
+            Ok(sent) => sent.map_err(transport),
+            Err(_) => {
+                let cause = format!("no answer for {} s: operation timed out", limit.as_secs());
+                Err((cause, Verdict::Transient))
+            }
+        };
+        debug!(
+            http.method = %request.method,
+            http.host = request.url.host_str(),
+            http.path = request.url.path(),
+            http.attempt = attempt,
+            http.status = sent.as_ref().ok().map(|response| response.status().as_u16()),
+            http.ms = began.elapsed().as_millis(),
+            "request",
+        );
+        Ok(sent)
+    }
+}

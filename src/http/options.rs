@@ -1,0 +1,55 @@
+//! How one host is reached.
+
+/// Whether and how the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tls {
+    /// HTTPS, the certificate verified.
+    #[default]
+    Enabled,
+    /// HTTPS, the certificate not verified.
+    Insecure,
+    /// Plain HTTP.
+    Disabled,
+}
+
+impl Tls {
+    /// The scheme of URLs.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Enabled | Self::Insecure => "https",
+            Self::Disabled => "http",
+        }
+    }
+}
+
+/// How one host is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostOptions {
+    /// What to connect to: `host` or `host:port`.
+    pub address: String,
+    /// The connection's protection.
+    pub tls: Tls,
+    /// How many requests may run at once, in each direction.
+    pub concurrent: usize,
+}
+
+impl HostOptions {
+    /// Requests at once in each direction, unless told otherwise: what a
+    /// browser opens to one host, and below what any registry complains about.
+    pub const CONCURRENT: usize = 6;
+
+    /// Verified HTTPS to `address`.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            tls: Tls::default(),
+            concurrent: Self::CONCURRENT,
+        }
+    }
+
+    /// The same host, protected by `tls`.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
+    }
+}

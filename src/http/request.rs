@@ -1,0 +1,222 @@
+//! Requests that can be sent again, and their answers.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, StreamExt};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
+use tokio::time::timeout;
+
+use super::HttpError;
+use super::error::{causes, transport};
+
+/// How long an answer, or its next piece, may keep one waiting.
+pub(super) const IDLE: Duration = Duration::from_secs(60);
+
+/// A request that has not been sent.
+#[derive(Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The whole URL.
+    pub url: Url,
+    /// The headers, save for those that the client adds.
+    pub headers: HeaderMap,
+    /// The body.
+    pub payload: Payload,
+}
+
+/// A request's body.
+pub enum Payload {
+    /// None.
+    Empty,
+    /// Bytes that can be sent again.
+    Bytes(Bytes),
+    /// Bytes that pass once; `None` when they have passed.
+    Stream(Option<reqwest::Body>),
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("empty"),
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Stream(_) => f.write_str("stream"),
+        }
+    }
+}
+
+impl Request {
+    /// A request without headers and body.
+    pub fn new(method: Method, url: Url) -> Self {
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            payload: Payload::Empty,
+        }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Adds a body.
+    #[must_use]
+    pub fn payload(self, payload: Payload) -> Self {
+        Self { payload, ..self }
+    }
+
+    /// Whether it can be sent a second time.
+    pub fn is_replayable(&self) -> bool {
+        !matches!(self.payload, Payload::Stream(_))
+    }
+
+    /// What goes over the wire now.
+    pub(super) fn build(&mut self) -> Result<reqwest::Request, HttpError> {
+        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = self.headers.clone();
+        match &mut self.payload {
+            Payload::Empty if self.method == Method::POST || self.method == Method::PUT => {
+                // On HTTP/1.1 hyper says nothing about a body that is not
+                // there, and strict servers answer 411.
+                request
+                    .headers_mut()
+                    .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+            Payload::Empty => {}
+            Payload::Bytes(bytes) => *request.body_mut() = Some(bytes.clone().into()),
+            Payload::Stream(body) => {
+                let spent = || HttpError::Request("its body has been sent already".to_owned());
+                *request.body_mut() = Some(body.take().ok_or_else(spent)?);
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// How often a request was tried before this came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Trail {
+    /// Attempts in all.
+    pub attempts: u32,
+    /// From the first attempt to the last answer, waits included.
+    pub elapsed: Duration,
+}
+
+/// What there is to say beyond the one attempt that everybody expects; begins
+/// with a space.
+impl fmt::Display for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.attempts <= 1 {
+            return Ok(());
+        }
+        let seconds = self.elapsed.as_secs_f64();
+        write!(f, " ({} attempts in {seconds:.1} s)", self.attempts)
+    }
+}
+
+/// An answer, of which the body is still to come.
+#[derive(Debug)]
+pub struct Response {
+    pub(super) inner: reqwest::Response,
+    pub(super) trail: Trail,
+}
+
+impl Response {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.inner.status()
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.inner.headers()
+    }
+
+    /// A header that is text.
+    pub fn text_header(&self, name: &str) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    /// `Content-Length`, as the server wrote it. After HEAD it tells of a body
+    /// that does not come.
+    pub fn content_length(&self) -> Option<u64> {
+        self.text_header("content-length")?.trim().parse().ok()
+    }
+
+    /// The URL that answered.
+    pub fn url(&self) -> &Url {
+        self.inner.url()
+    }
+
+    /// How often it was asked for.
+    pub fn trail(&self) -> Trail {
+        self.trail
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    ///
+    /// When it is longer than `limit` bytes, of which no more are read, or
+    /// when it breaks off.
+    pub async fn bytes(mut self, limit: usize) -> Result<Bytes, HttpError> {
+        if self
+            .content_length()
+            .is_some_and(|length| length > limit as u64)
+        {
+            return Err(HttpError::TooLong(limit));
+        }
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if all.len() + chunk.len() > limit {
+                return Err(HttpError::TooLong(limit));
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    }
+
+    /// The body's first `limit` bytes, or what came of them: for messages.
+    pub async fn excerpt(mut self, limit: usize) -> Bytes {
+        let mut all = BytesMut::new();
+        while let Ok(Some(chunk)) = self.chunk().await {
+            all.extend_from_slice(&chunk[..chunk.len().min(limit - all.len())]);
+            if all.len() == limit {
+                break;
+            }
+        }
+        all.freeze()
+    }
+
+    /// The body, piece by piece.
+    pub fn into_stream(self) -> BoxStream<'static, Result<Bytes, HttpError>> {
+        stream::try_unfold(self, |mut response| async move {
+            let chunk = response.chunk().await?;
+            Ok(chunk.map(|chunk| (chunk, response)))
+        })
+        .boxed()
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let failed = |cause| HttpError::Transport {
+            cause,
+            trail: Trail::default(),
+        };
+        match timeout(IDLE, self.inner.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(failed(transport(error).0)),
+            Err(elapsed) => Err(failed(format!(
+                "no byte for {} s: operation timed out ({})",
+                IDLE.as_secs(),
+                causes(&elapsed)
+            ))),
+        }
+    }
+}

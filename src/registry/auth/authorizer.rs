@@ -1,0 +1,229 @@
+//! What goes into a request's `Authorization`, and what a 401 is answered with.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+use tokio::time::Instant;
+
+use super::credential::{basic, bearer};
+use super::token::{self, Realm, Token};
+use super::{Challenge, Credential, Scopes};
+use crate::http::HostClient;
+use crate::registry::failure::Failure;
+use crate::store::ErrorKind;
+
+/// How many tokens are remembered; beyond it the expired ones are dropped.
+const TOKENS: usize = 256;
+
+/// The credentials of one registry, and what was learnt of how to use them.
+#[derive(Debug)]
+pub(crate) struct Authorizer {
+    credential: Credential,
+    registry: Url,
+    /// For the token server, which may be another host.
+    http: HostClient,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    scheme: Option<Scheme>,
+    tokens: HashMap<(Realm, Scopes), Arc<tokio::sync::Mutex<Slot>>>,
+}
+
+/// What the registry asked for when it was last asked without.
+#[derive(Debug, Clone)]
+enum Scheme {
+    Basic,
+    Bearer(Realm),
+}
+
+/// A token, or why there is none. Whoever holds the lock asks for it, and all
+/// who waited meanwhile take what came.
+#[derive(Debug, Default)]
+struct Slot {
+    token: Option<Token>,
+    failed: Option<(Instant, ErrorKind, String)>,
+}
+
+/// What one request was sent with.
+#[derive(Debug, Clone)]
+pub(crate) struct Authorization {
+    pub(crate) header: HeaderValue,
+    /// There is nothing better: if this is refused, the answer is no.
+    last: bool,
+}
+
+impl Authorizer {
+    pub(crate) fn new(credential: Credential, registry: Url, http: HostClient) -> Self {
+        Self {
+            credential,
+            registry,
+            http,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.credential == Credential::Anonymous
+    }
+
+    /// What to send without having been asked, as far as is known.
+    pub(crate) async fn known(&self, scopes: &Scopes) -> Result<Option<Authorization>, Failure> {
+        let scheme = self.lock().scheme.clone();
+        match scheme {
+            None => Ok(None),
+            Some(Scheme::Basic) => Ok(self.basic()),
+            Some(Scheme::Bearer(realm)) => {
+                self.bearer(&realm, scopes, scopes, None).await.map(Some)
+            }
+        }
+    }
+
+    /// What to answer a 401 with. `refused` is what the request was sent with,
+    /// `answer` what the registry said.
+    pub(crate) async fn answer(
+        &self,
+        challenges: &[Challenge],
+        scopes: &Scopes,
+        refused: Option<&Authorization>,
+        answer: Failure,
+    ) -> Result<Authorization, Failure> {
+        let denied = |text: String| Err(answer.as_kind(ErrorKind::Denied).explained(&text));
+        if refused.is_some_and(|refused| refused.last) {
+            return denied(format!("the registry refused {}", self.credential));
+        }
+        let bearers = challenges
+            .iter()
+            .filter(|challenge| challenge.scheme == "bearer");
+        let mut unusable = None;
+        for challenge in bearers {
+            match self.realm(challenge) {
+                Ok(realm) => {
+                    let asked = scopes.with_challenged(challenge.get("scope").unwrap_or_default());
+                    self.lock().scheme = Some(Scheme::Bearer(realm.clone()));
+                    return self.bearer(&realm, scopes, &asked, refused).await;
+                }
+                Err(reason) => unusable = Some(reason),
+            }
+        }
+        if challenges
+            .iter()
+            .any(|challenge| challenge.scheme == "basic")
+        {
+            let Some(basic) = self.basic() else {
+                return denied(format!(
+                    "the registry wants a user and password, not {}",
+                    self.credential
+                ));
+            };
+            self.lock().scheme = Some(Scheme::Basic);
+            return Ok(basic);
+        }
+        let reason = unusable.unwrap_or_else(|| {
+            "the registry does not say how to sign in (no Basic or Bearer challenge)".to_owned()
+        });
+        denied(reason)
+    }
+
+    fn basic(&self) -> Option<Authorization> {
+        match &self.credential {
+            Credential::Basic { user, password } => Some(Authorization {
+                header: basic(user, password),
+                last: true,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The realm of a challenge, if credentials may go there: a registry that
+    /// is reached over TLS cannot have them sent in the clear.
+    fn realm(&self, challenge: &Challenge) -> Result<Realm, String> {
+        let text = challenge.get("realm").unwrap_or_default();
+        let url = Url::parse(text).ok().filter(|url| {
+            let scheme = url.scheme();
+            scheme == "https" || (scheme == "http" && self.registry.scheme() == "http")
+        });
+        let url = url
+            .filter(|url| url.has_host() && url.username().is_empty() && url.password().is_none());
+        let url = url.ok_or_else(|| {
+            let text = crate::http::printable(text.split('?').next().unwrap_or_default(), 200);
+            format!("the registry names {text:?} as its token server, which cannot be used")
+        })?;
+        let service = challenge
+            .get("service")
+            .filter(|service| !service.is_empty());
+        Ok(Realm {
+            url,
+            service: service.map(ToOwned::to_owned),
+        })
+    }
+
+    /// A token for `scopes`, asking for `asked` when there is none but the
+    /// `refused` one.
+    async fn bearer(
+        &self,
+        realm: &Realm,
+        scopes: &Scopes,
+        asked: &Scopes,
+        refused: Option<&Authorization>,
+    ) -> Result<Authorization, Failure> {
+        if let Credential::RegistryToken(token) = &self.credential {
+            let header = bearer(token).ok_or_else(|| {
+                Failure::new(
+                    ErrorKind::Denied,
+                    "the registry token cannot stand in a header",
+                )
+            })?;
+            return Ok(Authorization { header, last: true });
+        }
+        let slot = self.slot(realm, scopes);
+        let arrived = Instant::now();
+        let mut slot = slot.lock().await;
+        if let Some(token) = &slot.token
+            && token.until > Instant::now()
+            && refused.is_none_or(|refused| refused.header != token.header)
+        {
+            return Ok(Authorization {
+                header: token.header.clone(),
+                last: false,
+            });
+        }
+        if let Some((when, kind, text)) = &slot.failed
+            && *when >= arrived
+        {
+            return Err(Failure::new(*kind, text.clone()));
+        }
+        slot.token = None;
+        match token::fetch(&self.http, realm, asked, &self.credential).await {
+            Ok(token) => {
+                let header = token.header.clone();
+                slot.token = Some(token);
+                Ok(Authorization { header, last: true })
+            }
+            Err(failure) => {
+                slot.failed = Some((Instant::now(), failure.kind, failure.text()));
+                Err(failure)
+            }
+        }
+    }
+
+    fn slot(&self, realm: &Realm, scopes: &Scopes) -> Arc<tokio::sync::Mutex<Slot>> {
+        let mut state = self.lock();
+        if state.tokens.len() >= TOKENS {
+            let now = Instant::now();
+            state.tokens.retain(|_, slot| match slot.try_lock() {
+                Ok(slot) => slot.token.as_ref().is_some_and(|token| token.until > now),
+                Err(_) => true,
+            });
+        }
+        let key = (realm.clone(), scopes.clone());
+        Arc::clone(state.tokens.entry(key).or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,302 @@
+//! A registry, and how its requests are made.
+
+use std::fmt;
+use std::sync::Arc;
+
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LOCATION};
+use reqwest::{Method, StatusCode, Url};
+
+use super::auth::{Authorizer, Challenge, Credential, Scopes};
+use super::failure::Failure;
+use super::links::{resolve, same_origin};
+use super::referrers::Fallbacks;
+use super::upload::Sessions;
+use crate::http::{
+    Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy,
+};
+use crate::oci::{Host, Repository, TagOrDigest};
+use crate::store::{ErrorKind, StoreError};
+
+/// How often one request is sent on to somewhere else.
+const REDIRECTS: usize = 5;
+
+/// A registry, as the OCI distribution-spec has it. Clones share connections,
+/// tokens and limits.
+#[derive(Clone)]
+pub struct Registry {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What all clones and all bodies under way share.
+pub(super) struct Inner {
+    name: Host,
+    /// `https://address/v2/`.
+    base: Url,
+    pub(super) http: HostClient,
+    pub(super) auth: Authorizer,
+    pub(super) sessions: Sessions,
+    pub(super) fallbacks: Fallbacks,
+}
+
+/// The address that a registry's API answers at. They differ for Docker Hub
+/// alone.
+pub fn default_address(host: &Host) -> String {
+    match host.is_docker_hub() {
+        true => "registry-1.docker.io".to_owned(),
+        false => host.as_str().to_owned(),
+    }
+}
+
+/// Which redirects a request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// To storage, which may be anywhere: the content is verified.
+    Anywhere,
+    /// Within the registry; one that leads out is the answer.
+    Within,
+}
+
+impl Registry {
+    /// The registry that references call `host`.
+    ///
+    /// # Errors
+    ///
+    /// When `options.address` is no `host[:port]`.
+    pub fn new(
+        host: Host,
+        options: &HostOptions,
+        credential: Credential,
+        client: &HttpClient,
+        retry: RetryPolicy,
+    ) -> Result<Self, StoreError> {
+        let text = format!("{}://{}/v2/", options.tls.scheme(), options.address);
+        let base = Url::parse(&text).ok().filter(|url| {
+            let bare = url.path() == "/v2/" && url.query().is_none() && url.fragment().is_none();
+            bare && url.has_host() && url.username().is_empty() && url.password().is_none()
+        });
+        let base = base.ok_or_else(|| {
+            let subject = format!("address {:?} for {host}", options.address);
+            StoreError::new(ErrorKind::Malformed, "use", subject)
+                .because("expected host or host:port")
+        })?;
+        let http = HostClient::new(client, options.tls, options.concurrent, retry);
+        let auth = Authorizer::new(credential, base.clone(), http.stranger());
+        Ok(Self {
+            inner: Arc::new(Inner {
+                name: host,
+                base,
+                http,
+                auth,
+                sessions: Sessions::default(),
+                fallbacks: Fallbacks::default(),
+            }),
+        })
+    }
+
+    /// Whether this is a registry, and takes the credentials: end-1 of the
+    /// distribution-spec.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer as one.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        let failed = |failure: Failure| failure.at("reach registry", inner.name.as_str());
+        let request = Request::new(Method::GET, inner.base.clone());
+        let (response, _permit) = inner
+            .send(request, &Scopes::none(), Redirects::Within)
+            .await
+            .map_err(failed)?;
+        match response.status() {
+            StatusCode::OK => Ok(()),
+            StatusCode::NOT_FOUND => Err(failed(
+                Failure::of(response).await.as_kind(ErrorKind::Malformed),
+            )),
+            _ => Err(failed(Failure::of(response).await)),
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("name", &self.inner.name)
+            .field("base", &self.inner.base.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(super) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// `host/repo:tag` or `host/repo@digest`, for messages.
+    pub(super) fn image(&self, repo: &Repository, reference: &TagOrDigest) -> String {
+        match reference {
+            TagOrDigest::Tag(tag) => format!("{}/{repo}:{tag}", self.name),
+            TagOrDigest::Digest(digest) => format!("{}/{repo}@{digest}", self.name),
+        }
+    }
+
+    /// `host/repo`, for messages.
+    pub(super) fn repository(&self, repo: &Repository) -> String {
+        format!("{}/{repo}", self.name)
+    }
+
+    /// The URL of `rest` in a repository. Both are safe in a path: names and
+    /// digests were parsed.
+    pub(super) fn url(&self, repo: &Repository, rest: &str) -> Result<Url, Failure> {
+        if repo.is_unnamed() {
+            return Err(Failure::new(
+                ErrorKind::Refused,
+                "a registry has no unnamed repository",
+            ));
+        }
+        self.url_of(&format!("{repo}/{rest}"))
+    }
+
+    /// The URL of `path` below `/v2/`.
+    pub(super) fn url_of(&self, path: &str) -> Result<Url, Failure> {
+        self.base
+            .join(path)
+            .map_err(|error| Failure::new(ErrorKind::Malformed, error))
+    }
+
+    /// Whether `url` is the registry's own, where credentials may go.
+    pub(super) fn is_own(&self, url: &Url) -> bool {
+        same_origin(url, &self.base)
+    }
+
+    /// Sends a request when it is its turn, signs in if asked to, and follows
+    /// redirects if it reads. The permit has to be kept until the body is read.
+    pub(super) async fn send(
+        &self,
+        request: Request,
+        scopes: &Scopes,
+        redirects: Redirects,
+    ) -> Result<(Response, Permit), Failure> {
+        let permit = self.http.permit(Class::of(&request.method)).await;
+        let response = self.send_with(&permit, request, scopes, redirects).await?;
+        Ok((response, permit))
+    }
+
+    /// As [`send`](Self::send), under a permit that is held already.
+    pub(super) async fn send_with(
+        &self,
+        _permit: &Permit,
+        mut request: Request,
+        scopes: &Scopes,
+        redirects: Redirects,
+    ) -> Result<Response, Failure> {
+        // What is read goes on as it is stored.
+        let identity = HeaderValue::from_static("identity");
+        request.headers.entry(ACCEPT_ENCODING).or_insert(identity);
+        if !request.method.is_safe() {
+            return self.send_own(&mut request, scopes).await;
+        }
+        let first = self.follow(&mut request, scopes, redirects).await?;
+        // A signed URL may have expired on the way; the registry gives a new
+        // one.
+        let expired = matches!(first.status().as_u16(), 400 | 403) && !self.is_own(first.url());
+        match expired {
+            true => self.follow(&mut request, scopes, redirects).await,
+            false => Ok(first),
+        }
+    }
+
+    async fn follow(
+        &self,
+        request: &mut Request,
+        scopes: &Scopes,
+        redirects: Redirects,
+    ) -> Result<Response, Failure> {
+        let start = request.url.clone();
+        let mut response = self.send_own(request, scopes).await?;
+        let mut own = true;
+        for _ in 0..REDIRECTS {
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                request.url = start;
+                return Ok(response);
+            }
+            let Some(location) = response.text_header(LOCATION.as_str()) else {
+                return Err(Failure::of(response)
+                    .await
+                    .explained("a redirect that leads nowhere"));
+            };
+            let target = resolve(&request.url, location)?;
+            // Once elsewhere, always elsewhere: what leads back may be a trap.
+            own = own && self.is_own(&target);
+            if !own && redirects == Redirects::Within {
+                return Ok(response);
+            }
+            request.url = target;
+            response = match own {
+                true => self.send_own(request, scopes).await?,
+                false => self.send_elsewhere(request).await?,
+            };
+        }
+        Err(Failure::new(
+            ErrorKind::Malformed,
+            format!("redirected more than {REDIRECTS} times"),
+        ))
+    }
+
+    /// Sends a request to another host that the registry named: without
+    /// credentials, and whatever it answers.
+    pub(super) async fn send_elsewhere(&self, request: &mut Request) -> Result<Response, Failure> {
+        request.headers.remove(AUTHORIZATION);
+        Ok(self.http.stranger().send(request).await?)
+    }
+
+    /// Sends a request to the registry itself, and signs in if asked to.
+    pub(super) async fn send_own(
+        &self,
+        request: &mut Request,
+        scopes: &Scopes,
+    ) -> Result<Response, Failure> {
+        let mut authorization = self.auth.known(scopes).await?;
+        // Ends: without, with a known token, with a fresh one, refused.
+        loop {
+            match &authorization {
+                Some(with) => request.headers.insert(AUTHORIZATION, with.header.clone()),
+                None => request.headers.remove(AUTHORIZATION),
+            };
+            let response = self.http.send(request).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            let challenges = Challenge::all(response.headers());
+            let said = Failure::of(response).await;
+            let answer = self
+                .auth
+                .answer(&challenges, scopes, authorization.as_ref(), said)
+                .await?;
+            if !request.is_replayable() {
+                // The body has passed. Whoever has it can send it again, and
+                // there is a fresh token for that now.
+                return Err(Failure::new(
+                    ErrorKind::Unavailable,
+                    "the registry wanted a new token in the middle of an upload",
+                ));
+            }
+            authorization = Some(answer);
+        }
+    }
+
+    /// The registry refuses everybody, or just us?
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.auth.is_anonymous()
+    }
+}
+
+/// Types of manifests, in one header: some proxies drop all but the first of
+/// several. Schema 1 is not among them.
+pub(super) fn accept_manifests(request: Request) -> Request {
+    const TYPES: &str = "application/vnd.oci.image.index.v1+json, \
+                         application/vnd.oci.image.manifest.v1+json, \
+                         application/vnd.docker.distribution.manifest.list.v2+json, \
+                         application/vnd.docker.distribution.manifest.v2+json, \
+                         application/vnd.oci.artifact.manifest.v1+json";
+    request.header(ACCEPT, HeaderValue::from_static(TYPES))
+}

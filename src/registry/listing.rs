@@ -1,0 +1,202 @@
+//! Lists of names: end-8 of the distribution-spec, and distribution's
+//! `_catalog`.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::str::FromStr;
+
+use futures::stream::{self, StreamExt};
+use reqwest::{Method, Url};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::auth::Scopes;
+use super::client::{Inner, Redirects};
+use super::failure::Failure;
+use super::links::next_page;
+use crate::http::Request;
+use crate::oci::{Repository, Tag};
+use crate::store::{ErrorKind, Listing, Page, StoreError};
+
+/// How many names are asked for at once: ECR refuses more.
+const PAGE: usize = 1000;
+
+/// How many pages a list may have.
+pub(super) const PAGES: usize = 10_000;
+
+/// How many names a list may have.
+const NAMES: usize = 1_000_000;
+
+/// How much of a page is read, in bytes.
+const BODY: usize = 8 << 20;
+
+/// A list, read up to some page.
+struct Reading<'a, T> {
+    registry: &'a Inner,
+    scopes: Scopes,
+    member: &'static str,
+    /// The next page, if there is one.
+    next: Option<Url>,
+    /// Whether `next` is a guess, made from the last name.
+    guessed: bool,
+    pages: HashSet<Url>,
+    names: HashSet<T>,
+}
+
+#[derive(Deserialize)]
+struct RawPage {
+    #[serde(default)]
+    tags: Option<Vec<Value>>,
+    #[serde(default)]
+    repositories: Option<Vec<Value>>,
+}
+
+impl Inner {
+    pub(super) fn tags<'a>(&'a self, repo: &Repository) -> Listing<'a, Tag> {
+        let first = self.url(repo, &format!("tags/list?n={PAGE}"));
+        let subject = self.repository(repo);
+        let error = move |failure: Failure| failure.at("list the tags of", subject.clone());
+        self.list(first, "tags", Scopes::pull(repo), error)
+    }
+
+    pub(super) fn repositories(&self) -> Listing<'_, Repository> {
+        let first = self.url_of(&format!("_catalog?n={PAGE}"));
+        let error = |failure: Failure| {
+            let failure = match failure.status.map(|status| status.as_u16()) {
+                Some(404 | 405) => failure
+                    .as_kind(ErrorKind::Unsupported)
+                    .explained("the registry does not list its repositories"),
+                Some(401 | 403) if self.is_anonymous() => {
+                    failure.explained("the registry does not list its repositories to everybody")
+                }
+                _ => failure,
+            };
+            failure.at("list the repositories of", self.name())
+        };
+        self.list(first, "repositories", Scopes::catalog(), error)
+    }
+
+    fn list<'a, T>(
+        &'a self,
+        first: Result<Url, Failure>,
+        member: &'static str,
+        scopes: Scopes,
+        error: impl Fn(Failure) -> StoreError + Send + Sync + Clone + 'a,
+    ) -> Listing<'a, T>
+    where
+        T: FromStr + Clone + Eq + Hash + Send + 'a,
+    {
+        let first = match first {
+            Ok(first) => first,
+            Err(failure) => return stream::iter([Err(error(failure))]).boxed(),
+        };
+        let reading = Reading {
+            registry: self,
+            scopes,
+            member,
+            next: Some(first),
+            guessed: false,
+            pages: HashSet::new(),
+            names: HashSet::new(),
+        };
+        stream::try_unfold(reading, move |mut reading| {
+            let error = error.clone();
+            async move {
+                match reading.page().await {
+                    Ok(Some(page)) => Ok(Some((page, reading))),
+                    Ok(None) => Ok(None),
+                    Err(failure) => Err(error(failure)),
+                }
+            }
+        })
+        .boxed()
+    }
+}
+
+impl<T: FromStr + Clone + Eq + Hash> Reading<'_, T> {
+    async fn page(&mut self) -> Result<Option<Page<T>>, Failure> {
+        let Some(url) = self.next.take() else {
+            return Ok(None);
+        };
+        let circle = |text: &str| Failure::new(ErrorKind::Malformed, text.to_owned());
+        if !self.pages.insert(url.clone()) {
+            return Err(circle("its pages lead in a circle"));
+        }
+        if self.pages.len() > PAGES || self.names.len() > NAMES {
+            return Err(circle(
+                "it has more pages or names than any registry can have",
+            ));
+        }
+        // No Accept for manifests here: Artifactory answers 406.
+        let request = Request::new(Method::GET, url.clone());
+        let (response, _permit) = self
+            .registry
+            .send(request, &self.scopes, Redirects::Within)
+            .await?;
+        if response.status() != 200 {
+            return Err(Failure::of(response).await);
+        }
+        let link = next_page(&url, response.headers())?;
+        let body = response.bytes(BODY).await?;
+        let raw: RawPage = serde_json::from_slice(&body)
+            .map_err(|error| Failure::new(ErrorKind::Malformed, error))?;
+        let listed = match self.member {
+            "tags" => raw.tags,
+            _ => raw.repositories,
+        };
+        let listed = listed.unwrap_or_default();
+        let last = listed
+            .last()
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let full = listed.len() == PAGE && !last.is_empty();
+        let page = self.sort(listed);
+        self.next = match link {
+            Some(link) => {
+                self.guessed = false;
+                Some(link)
+            }
+            // A registry that does not page gives the same names again: then
+            // this was all.
+            None if full && !(self.guessed && page.names.is_empty()) => {
+                self.guessed = true;
+                Some(after(&url, &last))
+            }
+            None => None,
+        };
+        Ok(Some(page))
+    }
+
+    /// The names that are new, and what is none. Nexus lists `null` and empty
+    /// names, Artifactory digests.
+    fn sort(&mut self, listed: Vec<Value>) -> Page<T> {
+        let mut page = Page {
+            names: Vec::new(),
+            refused: Vec::new(),
+        };
+        for entry in listed {
+            let Value::String(text) = entry else { continue };
+            match text.parse::<T>() {
+                Ok(name) => {
+                    if self.names.insert(name.clone()) {
+                        page.names.push(name);
+                    }
+                }
+                Err(_) if text.is_empty() => {}
+                Err(_) => page.refused.push(text),
+            }
+        }
+        page
+    }
+}
+
+/// The page after `last`, where the registry does not say itself.
+fn after(url: &Url, last: &str) -> Url {
+    let mut next = url.clone();
+    next.query_pairs_mut()
+        .clear()
+        .append_pair("n", &PAGE.to_string())
+        .append_pair("last", last);
+    next
+}

@@ -1,0 +1,228 @@
+//! Manifests: end-2 (HEAD and GET), end-7 and end-9 of the distribution-spec.
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, StatusCode};
+
+use super::auth::Scopes;
+use super::client::{Inner, Redirects, accept_manifests};
+use super::failure::Failure;
+use crate::http::{Payload, Request, Response};
+use crate::oci::{Digest, MAX_MANIFEST_SIZE, Manifest, MediaType, Repository, Tag, TagOrDigest};
+use crate::store::ErrorKind;
+
+impl Inner {
+    /// One HEAD, which no registry counts as a pull. Where HEAD does not tell,
+    /// one GET, whose bytes decide.
+    pub(super) async fn resolve(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<Option<Digest>, Failure> {
+        let (head, permit) = self.ask(Method::HEAD, repo, reference).await?;
+        match head.status().as_u16() {
+            200 => {
+                if let Some(digest) = stated_digest(&head) {
+                    return agreed(reference, digest).map(Some);
+                }
+                if let TagOrDigest::Digest(digest) = reference {
+                    return Ok(Some(digest.clone()));
+                }
+            }
+            404 => return Ok(None),
+            // ECR and JFrog answer some HEADs so whose GET works.
+            400 | 403 | 405 => {}
+            _ => return Err(Failure::of(head).await),
+        }
+        // Its turn would never come if this one still held a place.
+        drop((head, permit));
+        let (found, _permit) = self.ask(Method::GET, repo, reference).await?;
+        match found.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(Failure::of(found).await),
+        }
+        if content_type(&found).is_some_and(|kind| kind.is_schema1()) {
+            return Err(crate::oci::ManifestError::Schema1.into());
+        }
+        let bytes = found.bytes(MAX_MANIFEST_SIZE).await?;
+        match reference {
+            TagOrDigest::Tag(_) => Ok(Some(Digest::sha256(&bytes))),
+            TagOrDigest::Digest(digest) => {
+                agreed(reference, Digest::of(digest.algorithm(), &bytes)).map(Some)
+            }
+        }
+    }
+
+    pub(super) async fn manifest(
+        &self,
+        repo: &Repository,
+        digest: &Digest,
+    ) -> Result<Manifest, Failure> {
+        let reference = digest.clone().into();
+        let (response, _permit) = self.ask(Method::GET, repo, &reference).await?;
+        if response.status() != StatusCode::OK {
+            return Err(Failure::of(response).await);
+        }
+        let kind = content_type(&response);
+        let bytes = response.bytes(MAX_MANIFEST_SIZE).await?;
+        Ok(Manifest::verified(bytes, digest, kind.as_ref())?)
+    }
+
+    /// What a tag points at, its digest not known beforehand. `None` when
+    /// there is none.
+    pub(super) async fn tagged(
+        &self,
+        repo: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<(Bytes, Option<MediaType>)>, Failure> {
+        let (response, _permit) = self.ask(Method::GET, repo, &tag.clone().into()).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(Failure::of(response).await),
+        }
+        let kind = content_type(&response);
+        Ok(Some((response.bytes(MAX_MANIFEST_SIZE).await?, kind)))
+    }
+
+    pub(super) async fn put_manifest(
+        &self,
+        repo: &Repository,
+        manifest: &Manifest,
+        tag: Option<&Tag>,
+    ) -> Result<(), Failure> {
+        let reference = match tag {
+            Some(tag) => tag.clone().into(),
+            None => manifest.digest().clone().into(),
+        };
+        let response = self.put(repo, &reference, manifest).await?;
+        let Some(subject) = manifest.subject() else {
+            return Ok(());
+        };
+        // A registry that lists referrers says so here; for any other, the
+        // client keeps the list.
+        if response.headers().contains_key("oci-subject") {
+            return Ok(());
+        }
+        self.add_referrer(repo, &subject.digest, &manifest.referrer_descriptor())
+            .await
+    }
+
+    /// Stores the bytes of `manifest` and nothing else.
+    pub(super) async fn put(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+        manifest: &Manifest,
+    ) -> Result<Response, Failure> {
+        let kind = HeaderValue::from_str(manifest.media_type().as_str())
+            .map_err(|error| Failure::new(ErrorKind::Malformed, error))?;
+        let url = self.url(repo, &format!("manifests/{reference}"))?;
+        let request = Request::new(Method::PUT, url)
+            .header(CONTENT_TYPE, kind)
+            .payload(Payload::Bytes(manifest.bytes().clone()));
+        let (response, _permit) = self
+            .send(request, &Scopes::push(repo), Redirects::Within)
+            .await?;
+        if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let text = format!(
+                "the manifest has {} bytes, too many for it",
+                manifest.size()
+            );
+            return Err(Failure::of(response).await.explained(&text));
+        }
+        if !response.status().is_success() {
+            return Err(Failure::of(response).await);
+        }
+        let sent = manifest.digest();
+        match stated_digest(&response) {
+            Some(stored) if stored.algorithm() == sent.algorithm() && stored != *sent => {
+                Err(Failure::new(
+                    ErrorKind::Corrupt,
+                    format!("the registry stored {stored} instead of {sent}"),
+                ))
+            }
+            _ => Ok(response),
+        }
+    }
+
+    pub(super) async fn delete_manifest(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<(), Failure> {
+        // Where the client keeps the lists of referrers, it has to know whose
+        // list this manifest is on before it is gone.
+        let subject = match reference {
+            TagOrDigest::Tag(_) => None,
+            TagOrDigest::Digest(digest) => match self.manifest(repo, digest).await {
+                Ok(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
+                // Whatever it is, it can be deleted.
+                Err(failure) if failure.kind == ErrorKind::Unavailable => return Err(failure),
+                Err(_) => None,
+            },
+        };
+        self.delete(repo, &format!("manifests/{reference}")).await?;
+        match (subject, reference) {
+            (Some(subject), TagOrDigest::Digest(digest)) => {
+                self.remove_referrer(repo, &subject, digest).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn delete(&self, repo: &Repository, rest: &str) -> Result<(), Failure> {
+        let request = Request::new(Method::DELETE, self.url(repo, rest)?);
+        let (response, _permit) = self
+            .send(request, &Scopes::delete(repo), Redirects::Within)
+            .await?;
+        match response.status().as_u16() {
+            200 | 202 | 204 => Ok(()),
+            // Older registries say so of deletion in general, or by tag.
+            400 => Err(Failure::of(response).await.as_kind(ErrorKind::Unsupported)),
+            _ => Err(Failure::of(response).await),
+        }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<(Response, crate::http::Permit), Failure> {
+        let url = self.url(repo, &format!("manifests/{reference}"))?;
+        let request = accept_manifests(Request::new(method, url));
+        self.send(request, &Scopes::pull(repo), Redirects::Anywhere)
+            .await
+    }
+}
+
+/// The digest that the registry says the manifest has. One of an algorithm
+/// that cannot be verified here is none.
+fn stated_digest(response: &Response) -> Option<Digest> {
+    response
+        .text_header("docker-content-digest")?
+        .trim()
+        .parse()
+        .ok()
+}
+
+pub(super) fn content_type(response: &Response) -> Option<MediaType> {
+    response
+        .text_header(CONTENT_TYPE.as_str())
+        .map(MediaType::new)
+}
+
+/// `seen`, unless something else was asked for.
+fn agreed(asked: &TagOrDigest, seen: Digest) -> Result<Digest, Failure> {
+    match asked {
+        // By another algorithm it may name the same bytes.
+        TagOrDigest::Digest(digest) if digest.algorithm() != seen.algorithm() => Ok(digest.clone()),
+        TagOrDigest::Digest(digest) if *digest != seen => Err(Failure::new(
+            ErrorKind::Corrupt,
+            format!("expected digest {digest}, seen {seen}"),
+        )),
+        _ => Ok(seen),
+    }
+}

@@ -1,0 +1,219 @@
+//! What is attached to a manifest: end-12 of the distribution-spec, and the
+//! tag that stands in for it ("Referrers Tag Schema").
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reqwest::header::{ACCEPT, HeaderValue};
+use reqwest::{Method, Url};
+
+use super::auth::Scopes;
+use super::client::{Inner, Redirects};
+use super::failure::Failure;
+use super::links::next_page;
+use super::listing::PAGES;
+use super::manifests::content_type;
+use crate::http::Request;
+use crate::oci::{
+    Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, MediaType, Repository, fallback_tag,
+    with_referrer, without_referrer,
+};
+use crate::store::ErrorKind;
+
+/// How often a list is written that others write at the same time.
+const WRITES: usize = 5;
+
+/// How many repositories are remembered to have no referrers API.
+const REMEMBERED: usize = 10_000;
+
+/// What is known of a registry that does not list referrers by itself.
+#[derive(Debug, Default)]
+pub(super) struct Fallbacks(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Repositories where the API is known to be missing.
+    without_api: HashSet<Repository>,
+    /// Lists that are being written. The registry does not protect them.
+    writing: HashMap<(Repository, Digest), Arc<tokio::sync::Mutex<()>>>,
+}
+
+impl Fallbacks {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_no_api(&self, repo: &Repository) -> bool {
+        self.lock().without_api.contains(repo)
+    }
+
+    fn remember_no_api(&self, repo: &Repository) {
+        let mut known = self.lock();
+        if known.without_api.len() >= REMEMBERED {
+            known.without_api.clear();
+        }
+        known.without_api.insert(repo.clone());
+    }
+
+    fn writing(&self, repo: &Repository, subject: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut known = self.lock();
+        known.writing.retain(|_, lock| Arc::strong_count(lock) > 1);
+        let key = (repo.clone(), subject.clone());
+        Arc::clone(known.writing.entry(key).or_default())
+    }
+}
+
+impl Inner {
+    pub(super) async fn referrers(
+        &self,
+        repo: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Failure> {
+        let found = match self.referrers_by_api(repo, subject).await? {
+            Some(found) => found,
+            None => match self.referrers_list(repo, subject).await? {
+                List::Index(list) => list.children().to_vec(),
+                List::None | List::Other => Vec::new(),
+            },
+        };
+        let mut seen = HashSet::new();
+        Ok(found
+            .into_iter()
+            .filter(|referrer| seen.insert(referrer.digest.clone()))
+            .collect())
+    }
+
+    /// What the referrers API lists, all pages; `None` when there is no such
+    /// API. Only certain answers mean that: a listing that failed must not
+    /// pass for one without signatures.
+    async fn referrers_by_api(
+        &self,
+        repo: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Failure> {
+        if self.fallbacks.has_no_api(repo) {
+            return Ok(None);
+        }
+        let mut found = Vec::new();
+        let mut seen: HashSet<Url> = HashSet::new();
+        let mut next = Some(self.url(repo, &format!("referrers/{subject}"))?);
+        while let Some(url) = next {
+            if seen.len() >= PAGES || !seen.insert(url.clone()) {
+                return Err(Failure::new(
+                    ErrorKind::Malformed,
+                    "its pages lead in a circle",
+                ));
+            }
+            let request = Request::new(Method::GET, url.clone()).header(
+                ACCEPT,
+                HeaderValue::from_static("application/vnd.oci.image.index.v1+json"),
+            );
+            let (response, _permit) = self
+                .send(request, &Scopes::pull(repo), Redirects::Within)
+                .await?;
+            let status = response.status();
+            let kind = content_type(&response);
+            let is_list = status == 200 && kind.as_ref() == Some(&MediaType::OCI_INDEX);
+            if !is_list {
+                // A redirect that leads out is GHCR's way of not having it.
+                let missing = matches!(
+                    status.as_u16(),
+                    200 | 300..=399 | 400 | 404 | 405 | 406 | 501
+                );
+                let failure = Failure::of(response).await;
+                if !missing || seen.len() > 1 {
+                    return Err(failure);
+                }
+                // Without the repository nothing is known about the API.
+                if !failure.has_code("NAME_UNKNOWN") {
+                    self.fallbacks.remember_no_api(repo);
+                }
+                return Ok(None);
+            }
+            next = next_page(&url, response.headers())?;
+            let page = response.bytes(MAX_MANIFEST_SIZE).await?;
+            found.extend_from_slice(Manifest::parse(page, kind.as_ref())?.children());
+        }
+        Ok(Some(found))
+    }
+
+    /// Puts `added` on the list that the client keeps for `subject`.
+    pub(super) async fn add_referrer(
+        &self,
+        repo: &Repository,
+        subject: &Digest,
+        added: &Descriptor,
+    ) -> Result<(), Failure> {
+        self.edit_list(repo, subject, |list| with_referrer(list, added))
+            .await
+    }
+
+    /// Takes `removed` off the list that the client keeps for `subject`, if it
+    /// keeps one.
+    pub(super) async fn remove_referrer(
+        &self,
+        repo: &Repository,
+        subject: &Digest,
+        removed: &Digest,
+    ) -> Result<(), Failure> {
+        if self.referrers_by_api(repo, subject).await?.is_some() {
+            return Ok(());
+        }
+        self.edit_list(repo, subject, |list| without_referrer(list?, removed))
+            .await
+    }
+
+    /// Writes the list until `change` has nothing to change in what is read
+    /// back: another client may have written at the same moment.
+    async fn edit_list(
+        &self,
+        repo: &Repository,
+        subject: &Digest,
+        change: impl Fn(Option<&Manifest>) -> Option<bytes::Bytes>,
+    ) -> Result<(), Failure> {
+        let lock = self.fallbacks.writing(repo, subject);
+        let _alone = lock.lock().await;
+        let tag = fallback_tag(subject);
+        for _ in 0..=WRITES {
+            let list = match self.referrers_list(repo, subject).await? {
+                List::Index(list) => Some(*list),
+                List::None => None,
+                List::Other => {
+                    let text = format!(
+                        "the tag {tag} should hold the list of referrers, and is something else"
+                    );
+                    return Err(Failure::new(ErrorKind::Refused, text));
+                }
+            };
+            let Some(bytes) = change(list.as_ref()) else {
+                return Ok(());
+            };
+            let changed = Manifest::parse(bytes, None)?;
+            self.put(repo, &tag.clone().into(), &changed).await?;
+        }
+        let text = format!("somebody else keeps overwriting the list of referrers, tag {tag}");
+        Err(Failure::new(ErrorKind::Unavailable, text))
+    }
+
+    async fn referrers_list(&self, repo: &Repository, subject: &Digest) -> Result<List, Failure> {
+        let Some((bytes, kind)) = self.tagged(repo, &fallback_tag(subject)).await? else {
+            return Ok(List::None);
+        };
+        // GitLab answers this tag with the subject itself.
+        if subject.matches(&bytes) {
+            return Ok(List::None);
+        }
+        Ok(match Manifest::parse(bytes, kind.as_ref()) {
+            Ok(list) if list.media_type().is_index() => List::Index(Box::new(list)),
+            _ => List::Other,
+        })
+    }
+}
+
+/// What a fallback tag points at.
+enum List {
+    None,
+    Index(Box<Manifest>),
+    /// Something that somebody tagged so.
+    Other,
+}

@@ -1,0 +1,347 @@
+//! A registry with a request log, and faults on demand.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use futures::StreamExt;
+use futures::stream;
+use regmirror::embedded::{Options, router, serve};
+use regmirror::store::{Hosted, MemoryStore};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::auth::{Auth, Guard};
+
+/// What happens to a request instead of, or after, being served.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// Answered with this status and nothing else.
+    Status(u16),
+    /// Answered with this.
+    Reply {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    },
+    /// Served, with one bit of the body flipped.
+    FlipBit,
+    /// Served, with the connection closed after so many bytes of the body.
+    Truncate(usize),
+    /// The connection is closed without an answer.
+    Drop,
+}
+
+/// The embedded registry on a port of its own, over a store in memory. It ends
+/// when it is dropped.
+#[derive(Debug)]
+pub(crate) struct TestRegistry {
+    address: String,
+    store: MemoryStore,
+    script: Arc<Script>,
+    _server: JoinSet<std::io::Result<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Script(Mutex<Scenario>);
+
+#[derive(Debug, Default)]
+struct Scenario {
+    log: Vec<String>,
+    requests: usize,
+    matching: Vec<Matching>,
+    numbered: HashMap<usize, Fault>,
+    dead_from: Option<usize>,
+    guard: Option<Guard>,
+}
+
+#[derive(Debug)]
+struct Matching {
+    method: String,
+    path_part: String,
+    times: usize,
+    fault: Fault,
+}
+
+impl TestRegistry {
+    pub(crate) async fn start() -> Self {
+        let store = MemoryStore::new("test");
+        let router = router(
+            Arc::new(store.clone()) as Arc<dyn Hosted>,
+            Options::default(),
+        );
+        Self::serving(store, router).await
+    }
+
+    async fn serving(store: MemoryStore, router: Router) -> Self {
+        let script = Arc::new(Script::default());
+        let router = router.layer(from_fn_with_state(Arc::clone(&script), play));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, router, std::future::pending()));
+        Self {
+            address,
+            store,
+            script,
+            _server: server,
+        }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    /// What was answered, in that order: `HEAD /v2/a/manifests/1 200`. The
+    /// status of a dropped request is `dropped`.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.script.lock().log.clone()
+    }
+
+    pub(crate) fn clear_log(&self) {
+        self.script.lock().log.clear();
+    }
+
+    /// How many log lines start with `prefix`.
+    pub(crate) fn count(&self, prefix: &str) -> usize {
+        let script = self.script.lock();
+        script
+            .log
+            .iter()
+            .filter(|line| line.starts_with(prefix))
+            .count()
+    }
+
+    /// How many requests have arrived.
+    pub(crate) fn requests(&self) -> usize {
+        self.script.lock().requests
+    }
+
+    /// The next `times` requests with this method, and `path_part` somewhere
+    /// in path and query, get `fault`. The oldest rule that fits counts.
+    pub(crate) fn on(&self, method: &str, path_part: &str, times: usize, fault: Fault) {
+        self.script.lock().matching.push(Matching {
+            method: method.to_owned(),
+            path_part: path_part.to_owned(),
+            times,
+            fault,
+        });
+    }
+
+    /// Request number `n`, counted from 0 and from now, gets `fault`.
+    pub(crate) fn fail_request(&self, n: usize, fault: Fault) {
+        let mut script = self.script.lock();
+        let at = script.requests + n;
+        script.numbered.insert(at, fault);
+    }
+
+    /// From request number `n` on, counted from 0 and from now, all are
+    /// answered 503, as by a dead server behind its proxy.
+    pub(crate) fn fail_from(&self, n: usize) {
+        let mut script = self.script.lock();
+        script.dead_from = Some(script.requests + n);
+    }
+
+    /// Serves nobody without credentials from now on.
+    pub(crate) fn require_auth(&self, auth: Auth) {
+        self.script.lock().guard = Some(Guard::new(auth, &self.address));
+    }
+}
+
+impl Script {
+    fn lock(&self) -> MutexGuard<'_, Scenario> {
+        self.0
+            .lock()
+            .expect("no test panics while it holds the lock")
+    }
+}
+
+impl Scenario {
+    /// Counts a request and says what is to go wrong with it.
+    fn next_fault(&mut self, method: &str, path: &str) -> Option<Fault> {
+        let number = self.requests;
+        self.requests += 1;
+        if let Some(fault) = self.numbered.remove(&number) {
+            return Some(fault);
+        }
+        if self.dead_from.is_some_and(|from| number >= from) {
+            return Some(Fault::Status(503));
+        }
+        let fits = |rule: &&mut Matching| {
+            rule.times > 0 && rule.method == method && path.contains(&rule.path_part)
+        };
+        let rule = self.matching.iter_mut().find(fits)?;
+        rule.times -= 1;
+        Some(rule.fault.clone())
+    }
+}
+
+async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -> Response {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str())
+        .to_owned();
+    let line = format!("{} {path}", request.method());
+    let (fault, refusal) = {
+        let mut script = script.lock();
+        let fault = script.next_fault(request.method().as_str(), &path);
+        let refusal = script
+            .guard
+            .as_mut()
+            .and_then(|guard| guard.check(&request));
+        (fault, refusal)
+    };
+    let served = async || match refusal {
+        Some(answer) => answer,
+        None => next.run(request).await,
+    };
+    let response = match fault {
+        None => served().await,
+        Some(Fault::Status(status)) => reply(status, &[], Vec::new()),
+        Some(Fault::Reply {
+            status,
+            headers,
+            body,
+        }) => reply(status, &headers, body),
+        Some(Fault::FlipBit) => flip_bit(served().await).await,
+        Some(Fault::Truncate(length)) => truncate(served().await, length).await,
+        Some(Fault::Drop) => {
+            script.lock().log.push(format!("{line} dropped"));
+            // Ends the connection's task, and so the connection. Unlike
+            // `panic!` it prints nothing.
+            std::panic::resume_unwind(Box::new("the connection is to be dropped"));
+        }
+    };
+    let line = format!("{line} {}", response.status().as_u16());
+    script.lock().log.push(line);
+    response
+}
+
+fn reply(status: u16, headers: &[(String, String)], body: Vec<u8>) -> Response {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    response.body(Body::from(body)).expect("a valid reply")
+}
+
+async fn content(response: Response) -> (http::response::Parts, Bytes) {
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.expect("a body");
+    (parts, body)
+}
+
+async fn flip_bit(response: Response) -> Response {
+    let (parts, body) = content(response).await;
+    let mut body = body.to_vec();
+    let middle = body.len() / 2;
+    if let Some(byte) = body.get_mut(middle) {
+        *byte ^= 1;
+    }
+    Response::from_parts(parts, body.into())
+}
+
+async fn truncate(response: Response, length: usize) -> Response {
+    let (mut parts, body) = content(response).await;
+    let size = body.len();
+    parts.headers.insert("content-length", size.into());
+    let start = body.slice(..length.min(size));
+    let cut = stream::once(async {
+        // Lets the server send what it has before it learns of the end.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("cut"))
+    });
+    let body = stream::iter([Ok(start)]).chain(cut);
+    Response::from_parts(parts, Body::from_stream(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use regmirror::oci::MediaType;
+    use regmirror::store::{Blob, Sink};
+
+    use crate::support::{Fault, TestRegistry, client};
+
+    async fn with_blob() -> (TestRegistry, String) {
+        let registry = TestRegistry::start().await;
+        let blob = Blob::from_bytes(MediaType::OCTET_STREAM, "0123456789");
+        let path = format!("/v2/a/blobs/{}", blob.descriptor().digest);
+        let repo = "a".parse().unwrap();
+        registry.store().put_blob(&repo, blob).await.unwrap();
+        (registry, path)
+    }
+
+    #[tokio::test]
+    async fn requests_are_logged_and_fail_as_told() {
+        let (registry, path) = with_blob().await;
+        let url = format!("http://{}{path}", registry.address());
+        let get = async || {
+            client()
+                .get(&url)
+                .send()
+                .await
+                .map(|answer| answer.status().as_u16())
+        };
+
+        registry.on("GET", "/blobs/", 1, Fault::Status(429));
+        registry.fail_request(2, Fault::Drop);
+        registry.fail_from(3);
+        assert_eq!(get().await.unwrap(), 429);
+        assert_eq!(get().await.unwrap(), 200);
+        assert!(get().await.is_err());
+        assert_eq!(get().await.unwrap(), 503);
+
+        let lines = ["429", "200", "dropped", "503"].map(|end| format!("GET {path} {end}"));
+        assert_eq!(registry.log(), lines);
+        assert_eq!(registry.requests(), 4);
+        assert_eq!(registry.count("GET "), 4);
+        registry.clear_log();
+        assert_eq!(registry.count("GET "), 0);
+    }
+
+    #[tokio::test]
+    async fn bodies_are_damaged_as_told() {
+        let (registry, path) = with_blob().await;
+        let url = format!("http://{}{path}", registry.address());
+        let headers = vec![("x-y".to_owned(), "z".to_owned())];
+        let body = b"other".to_vec();
+        let status = 418;
+        registry.on("GET", "/a/", 1, Fault::FlipBit);
+        registry.on("GET", "/a/", 1, Fault::Truncate(4));
+        registry.on(
+            "GET",
+            "/a/",
+            1,
+            Fault::Reply {
+                status,
+                headers,
+                body,
+            },
+        );
+
+        let answer = client().get(&url).send().await.unwrap();
+        assert_eq!(answer.bytes().await.unwrap(), "0123446789");
+
+        let mut answer = client().get(&url).send().await.unwrap();
+        assert_eq!(answer.content_length(), Some(10));
+        assert_eq!(answer.chunk().await.unwrap().unwrap(), "0123");
+        assert!(answer.chunk().await.is_err());
+
+        let answer = client().get(&url).send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["x-y"]),
+            (418, &"z".parse().unwrap())
+        );
+        assert_eq!(answer.text().await.unwrap(), "other");
+    }
+}

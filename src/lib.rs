@@ -19,6 +19,7 @@
 //!
 //! `tests/it/layers.rs` holds this table and fails when a room uses another.
 
+pub mod config;
 pub mod embedded;
 pub mod http;
 pub mod layout;

@@ -45,7 +45,43 @@ pub struct Totals {
     /// Blobs that may not be passed on, and were not.
     pub blobs_withheld: u64,
     /// Bytes of blobs that were sent.
-    pub bytes: u64,
+    pub bytes_sent: u64,
+    /// Bytes of blobs that were needed and did not have to be sent.
+    pub bytes_saved: u64,
+}
+
+impl Totals {
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            copied,
+            unchanged,
+            excluded,
+            failed,
+            backups,
+            manifests,
+            blobs_copied,
+            blobs_mounted,
+            blobs_present,
+            blobs_shared,
+            blobs_withheld,
+            bytes_sent,
+            bytes_saved,
+        } = other;
+        self.copied += copied;
+        self.unchanged += unchanged;
+        self.excluded += excluded;
+        self.failed += failed;
+        self.backups += backups;
+        self.manifests += manifests;
+        self.blobs_copied += blobs_copied;
+        self.blobs_mounted += blobs_mounted;
+        self.blobs_present += blobs_present;
+        self.blobs_shared += blobs_shared;
+        self.blobs_withheld += blobs_withheld;
+        self.bytes_sent += bytes_sent;
+        self.bytes_saved += bytes_saved;
+    }
 }
 
 /// One tag that was copied or failed.

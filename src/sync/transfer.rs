@@ -15,6 +15,18 @@ use crate::store::{ErrorKind, Sink, Source, StoreError};
 /// costs one HEAD when its blob is met again.
 const REMEMBERED: usize = 100_000;
 
+/// How a blob came to be at the target.
+enum Delivery {
+    /// An earlier delivery of this process brought it to the repository.
+    Shared,
+    /// The target took it over from another of its repositories.
+    Mounted,
+    /// The target had it.
+    Present,
+    /// It was sent.
+    Copied,
+}
+
 /// A blob in the store it goes to.
 type Key = (String, Digest);
 
@@ -79,33 +91,50 @@ impl Transfers {
     ) -> Result<(), StoreError> {
         let key = (target.store.name().to_owned(), blob.digest.clone());
         let mut holders = self.blobs.enter(key).await;
-        if holders.contains(target.repo) {
-            tally.count(|totals| totals.blobs_shared += 1);
-            return Ok(());
-        }
-        let elsewhere = holders.first().cloned();
-        if let Some(from) = elsewhere
-            && target.store.mount_blob(target.repo, blob, &from).await?
-        {
-            tally.count(|totals| totals.blobs_mounted += 1);
-        } else if target.store.has_blob(target.repo, blob).await? {
-            tally.count(|totals| totals.blobs_present += 1);
-        } else if source.store.name() == target.store.name()
-            && target
-                .store
-                .mount_blob(target.repo, blob, source.repo)
-                .await?
-        {
-            tally.count(|totals| totals.blobs_mounted += 1);
+        let delivery = if holders.contains(target.repo) {
+            Delivery::Shared
         } else {
-            copy(source, target, blob, attempts).await?;
-            tally.count(|totals| {
-                totals.blobs_copied += 1;
-                totals.bytes += blob.size;
-            });
-        }
+            let elsewhere = holders.first().cloned();
+            self.bring(source, target, blob, elsewhere, attempts).await?
+        };
         holders.insert(target.repo.clone());
+        tally.count(|totals| {
+            match delivery {
+                Delivery::Shared => totals.blobs_shared += 1,
+                Delivery::Mounted => totals.blobs_mounted += 1,
+                Delivery::Present => totals.blobs_present += 1,
+                Delivery::Copied => totals.blobs_copied += 1,
+            }
+            match delivery {
+                Delivery::Copied => totals.bytes_sent += blob.size,
+                _ => totals.bytes_saved += blob.size,
+            }
+        });
         Ok(())
+    }
+
+    async fn bring(
+        &self,
+        source: End<'_, dyn Source>,
+        target: End<'_, dyn Sink>,
+        blob: &Descriptor,
+        elsewhere: Option<Repository>,
+        attempts: u32,
+    ) -> Result<Delivery, StoreError> {
+        let End { store, repo } = target;
+        if let Some(from) = elsewhere
+            && store.mount_blob(repo, blob, &from).await?
+        {
+            return Ok(Delivery::Mounted);
+        }
+        if store.has_blob(repo, blob).await? {
+            return Ok(Delivery::Present);
+        }
+        if source.store.name() == store.name() && store.mount_blob(repo, blob, source.repo).await? {
+            return Ok(Delivery::Mounted);
+        }
+        copy(source, target, blob, attempts).await?;
+        Ok(Delivery::Copied)
     }
 
     /// Forgets what is known of a blob: the target says that it is not there.

@@ -1,0 +1,113 @@
+//! Configuration: regsync's version 1 YAML, to jobs that cannot be wrong.
+//!
+//! The serde twins of the file are private. What leaves this room has been
+//! parsed into the values of `oci` and `sync`, or every fault of the file has
+//! been found.
+
+mod build;
+mod duration;
+mod fault;
+mod raw;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub use fault::ConfigError;
+
+use crate::http::{Secret, Tls};
+use crate::oci::Host;
+use crate::sync::Job;
+
+/// How long a configuration may be, in bytes. It is parsed in memory.
+const MAX_SIZE: u64 = 4 << 20;
+
+/// A configuration without faults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How to reach registries, where the file says so.
+    pub registries: BTreeMap<Host, Registry>,
+    /// Whether docker's configuration files are asked for credentials.
+    pub docker_config: bool,
+    /// What to call ourselves in requests, instead of the usual.
+    pub user_agent: Option<String>,
+    /// How many images are copied at once, over all jobs.
+    pub parallel: usize,
+    /// What to do.
+    pub jobs: Vec<Job>,
+    /// What is odd about the file but does not stop it, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// How to reach one registry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Registry {
+    /// What to connect to, `host[:port]`, when not to its name.
+    pub hostname: Option<String>,
+    /// The connection's protection.
+    pub tls: Tls,
+    /// Who we are there; `None` leaves it to docker's configuration.
+    pub login: Option<Login>,
+    /// How many requests may run at once, in each direction.
+    pub concurrent: Option<usize>,
+}
+
+/// Who we are at a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// A user and a password.
+    Password {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// An identity token.
+    Token(Secret),
+}
+
+impl Config {
+    /// How many images are copied at once unless the file says.
+    pub const PARALLEL: usize = 4;
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or with every fault that was found in it.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let origin = path.display().to_string();
+        let text = read_bounded(path).map_err(|cause| ConfigError::Unreadable {
+            origin: origin.clone(),
+            cause,
+        })?;
+        Self::parse(&text, &origin)
+    }
+
+    /// Reads text; `origin` names it in messages.
+    ///
+    /// # Errors
+    ///
+    /// With every fault that was found in it.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        let (raw, ignored) = yaml::read(text).map_err(|cause| ConfigError::Yaml {
+            origin: origin.to_owned(),
+            cause,
+        })?;
+        build::config(raw, &ignored).map_err(|faults| ConfigError::Faulty {
+            origin: origin.to_owned(),
+            faults,
+        })
+    }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    if file.take(MAX_SIZE + 1).read_to_string(&mut text)? as u64 > MAX_SIZE {
+        let message = format!("longer than the {} MiB that are read", MAX_SIZE >> 20);
+        return Err(std::io::Error::other(message));
+    }
+    Ok(text)
+}

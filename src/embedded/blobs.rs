@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use axum::body::Body;
+use futures::TryStreamExt;
 use http::header::{
     ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, IF_RANGE, RANGE,
 };
@@ -61,7 +62,15 @@ impl Registry {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(self.no_blob(repo, digest).await);
             }
-            body => Body::from_stream(body?),
+            body => {
+                // The status is sent by the time this fails: all that is left
+                // is to cut the connection and say why here.
+                let subject = format!("{repo}@{digest}");
+                Body::from_stream(body?.inspect_err(move |error| {
+                    let error = error.one_line();
+                    tracing::error!(blob = subject, error, "blob broke off while it was sent");
+                }))
+            }
         };
         let mut answer = content(body, length, headers);
         if let Some(Range { start, end }) = part {

@@ -64,6 +64,10 @@ async fn uploads_are_bounded_in_number_and_age() {
     assert_error(&third, 429, "TOOMANYREQUESTS");
     assert!(!third.header("retry-after").is_empty());
     assert_eq!(server.ask("DELETE", &first).await.status, 204);
+    // Neither a cancelled nor a finished upload counts.
+    let finished = server.begin("a").await;
+    let path = format!("{finished}?digest={}", Digest::sha256(b""));
+    assert_eq!(server.ask("PUT", &path).await.status, 201);
     let fourth = server.begin("a").await;
 
     tokio::time::sleep(Duration::from_millis(400)).await;

@@ -9,16 +9,18 @@
 //! | [`layout`] | OCI image layouts on disk, `ocidir://` | `oci` `store` |
 //! | [`http`] | one HTTP client for all registries: TLS, retry, limits | |
 //! | [`registry`] | the distribution-spec client | `oci` `store` `http` |
-//! | `select` | tag and repository filters | `oci` |
-//! | `sync` | jobs: plan, then apply. Never names a backend | `oci` `select` `store` |
-//! | `config` | YAML to jobs | `oci` `select` `http` `sync` |
+//! | [`select`] | tag and repository filters | `oci` |
+//! | [`sync`] | jobs: plan, then apply. Never names a backend | `oci` `select` `store` |
+//! | [`config`] | YAML to jobs | `oci` `select` `http` `sync` |
 //! | [`embedded`] | the embedded registry: a server over a store | `oci` `store` |
-//! | `telemetry` | logs | |
-//! | `app` | the composition root: which store an endpoint means | all above |
-//! | `cli` | commands, output, exit codes | `app` |
+//! | [`telemetry`] | logs | |
+//! | [`app`] | the composition root: which store an endpoint means | all above |
+//! | [`cli`] | commands, output, exit codes | [`app`] |
 //!
 //! `tests/it/layers.rs` holds this table and fails when a room uses another.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod embedded;
 pub mod http;
@@ -28,3 +30,4 @@ pub mod registry;
 pub mod select;
 pub mod store;
 pub mod sync;
+pub mod telemetry;

@@ -1,3 +1,5 @@
 //! The `regmirror` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    regmirror::cli::run()
+}

@@ -11,3 +11,5 @@ mod stores;
 pub use once::{Summary, run_once};
 pub use serve::{Content, serve_registry};
 pub use stores::{OpenError, OpenStores};
+
+pub use crate::http::RetryPolicy;

@@ -34,6 +34,6 @@ pub async fn serve_registry(
         Content::Memory => Arc::new(MemoryStore::new("memory")),
         Content::Directory(path) => Arc::new(LayoutStore::new(path)),
     };
-    let options = Options::default().read_only(read_only);
-    embedded::serve(listener, store, options, shutdown).await
+    let router = embedded::router(store, Options::default().read_only(read_only));
+    embedded::serve(listener, router, shutdown).await
 }

@@ -102,6 +102,12 @@ impl OpenStores {
             })?,
             (None, None) => Credential::Anonymous,
         };
-        Registry::new(host.clone(), &options, credential, &self.client, self.retry)
+        Registry::new(
+            host.clone(),
+            &options,
+            credential,
+            &self.client,
+            self.retry.clone(),
+        )
     }
 }

@@ -95,7 +95,8 @@ impl Transfers {
             Delivery::Shared
         } else {
             let elsewhere = holders.first().cloned();
-            self.bring(source, target, blob, elsewhere, attempts).await?
+            self.bring(source, target, blob, elsewhere, attempts)
+                .await?
         };
         holders.insert(target.repo.clone());
         tally.count(|totals| {

@@ -1,0 +1,66 @@
+//! `regmirror once`: run every job a single time.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::args::Once;
+use super::exit::Exit;
+use super::output;
+use super::signals::Signals;
+use crate::app::{OpenStores, RetryPolicy, run_once};
+use crate::config::{Config, ConfigError};
+
+pub(super) async fn run(path: Option<&Path>, arguments: &Once) -> Exit {
+    let Some(path) = path else {
+        output::error("no configuration: name one with -c FILE, or - for standard input");
+        return Exit::Usage;
+    };
+    let mut config = match read(path) {
+        Ok(config) => config,
+        Err(error) => {
+            output::error(&error.to_string());
+            return Exit::Config;
+        }
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{}: {warning}", path.display());
+    }
+    if arguments.missing {
+        for job in &mut config.jobs {
+            job.policy.missing_only = true;
+        }
+    }
+    let (signals, stores) = match (
+        Signals::watch(),
+        OpenStores::new(&config, RetryPolicy::default()),
+    ) {
+        (Ok(signals), Ok(stores)) => (signals, stores),
+        (_, Err(error)) => {
+            output::error(&error.to_string());
+            return Exit::Config;
+        }
+        (Err(error), _) => {
+            output::error(&format!("could not watch for signals: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let summary = run_once(&config, stores, &signals.stop).await;
+    output::print(&output::summary(&summary));
+    match signals.seen() {
+        Some(number) if summary.interrupted => Exit::Signal(number),
+        _ if summary.totals.failed > 0 => Exit::Failed,
+        _ => Exit::Success,
+    }
+}
+
+fn read(path: &Path) -> Result<Config, ConfigError> {
+    if path.as_os_str() != "-" {
+        return Config::read(path);
+    }
+    let mut text = String::new();
+    let origin = "standard input".to_owned();
+    match std::io::stdin().read_to_string(&mut text) {
+        Ok(_) => Config::parse(&text, &origin),
+        Err(cause) => Err(ConfigError::Unreadable { origin, cause }),
+    }
+}

@@ -224,6 +224,7 @@ impl<'a> Copier<'a> {
             }
             // Put even if the target has it: it was not in the target's list.
             self.put(&fetched.manifest, None).await?;
+            self.shared.tally.count(|totals| totals.referrers += 1);
         }
         Ok(())
     }

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod command_line;
 mod distribution_spec;
 mod layers;
 mod registry_client;
+mod sample_files;
 mod store_conformance;
 mod support;
 mod sync_invariants;

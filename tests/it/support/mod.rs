@@ -2,6 +2,7 @@
 
 mod auth;
 pub(crate) mod images;
+pub(crate) mod program;
 pub(crate) mod recorded;
 mod registry;
 

@@ -133,6 +133,7 @@ impl From<StoreError> for Failure {
             ErrorKind::Denied => (StatusCode::FORBIDDEN, Code::Denied),
             ErrorKind::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests),
             ErrorKind::Refused => (StatusCode::BAD_REQUEST, Code::Denied),
+            ErrorKind::MissingContent => (StatusCode::NOT_FOUND, Code::ManifestBlobUnknown),
             ErrorKind::Schema1 => (StatusCode::BAD_REQUEST, Code::ManifestInvalid),
             ErrorKind::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported),
             ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),

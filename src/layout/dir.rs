@@ -181,8 +181,11 @@ impl Dir {
                 let kind = match entry.file_type() {
                     // Some file systems do not tell in the listing.
                     FileType::Unknown => {
-                        let meta = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                        FileType::from_raw_mode(meta.st_mode)
+                        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                            Ok(meta) => FileType::from_raw_mode(meta.st_mode),
+                            Err(Errno::NOENT) => continue,
+                            Err(errno) => return Err(errno),
+                        }
                     }
                     known => known,
                 };
@@ -338,5 +341,57 @@ impl Temp {
 impl Drop for Temp {
     fn drop(&mut self) {
         drop(Unlink(&self.dir, &self.name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linking_a_file_again_leaves_no_second_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let from = Dir::open_or_make(&path.join("from")).unwrap();
+        let to = Dir::open_or_make(&path.join("to")).unwrap();
+        from.replace("file", b"text").unwrap();
+        for _ in 0..2 {
+            Dir::link(&from, "file", &from, &to).unwrap();
+        }
+        assert_eq!(from.entries().unwrap().len(), 1);
+        assert_eq!(to.read("file", 4).unwrap().unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_file_longer_than_the_limit_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = Dir::open(directory.path()).unwrap().unwrap();
+        dir.replace("file", b"12345").unwrap();
+        assert!(dir.read("file", 5).unwrap().is_some());
+        let error = dir.read("file", 4).unwrap_err();
+        assert!(
+            error.one_line().contains("longer than the 4 bytes"),
+            "{}",
+            error.one_line()
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let dir = Dir::open(path).unwrap().unwrap();
+        dir.make(Path::new("directory")).unwrap();
+        let fifo = path.join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
+        for name in ["directory", "fifo"] {
+            let error = dir.file(name).unwrap_err();
+            assert!(
+                error.one_line().contains("no regular file"),
+                "{}",
+                error.one_line()
+            );
+        }
     }
 }

@@ -83,14 +83,18 @@ impl Layout {
 
     /// Whether this is a layout by now; `false` if it is free to become one.
     fn exists(&self) -> Result<bool, StoreError> {
-        let Some(marker) = self.dir.read(MARKER, MAX_MARKER)? else {
-            return match obstacle(&self.dir, 0)? {
-                None => Ok(false),
-                Some(name) => Err(self.broken(format!(
-                    "it has no {MARKER} file, but holds {name:?}: \
-                     expected an OCI image layout or an empty directory"
-                ))),
-            };
+        let marker = match self.dir.read(MARKER, MAX_MARKER)? {
+            Some(marker) => marker,
+            None => match obstacle(&self.dir, 0)? {
+                None => return Ok(false),
+                // Another process may have made it a layout meanwhile.
+                Some(name) => self.dir.read(MARKER, MAX_MARKER)?.ok_or_else(|| {
+                    self.broken(format!(
+                        "it has no {MARKER} file, but holds {name:?}: \
+                         expected an OCI image layout or an empty directory"
+                    ))
+                })?,
+            },
         };
         if marker.is_empty() {
             let cause = format!("its {MARKER} is empty: it may have been lost in a crash");
@@ -210,7 +214,12 @@ fn obstacle(dir: &Dir, depth: u32) -> Result<Option<String>, StoreError> {
             FileType::Directory if depth >= MAX_DEPTH => false,
             FileType::Directory => match dir.child(&entry.name)? {
                 Some(child) if name == BLOBS => child.entries()?.is_empty(),
-                Some(child) => is_marked(&child)? || obstacle(&child, depth + 1)?.is_none(),
+                Some(child) => {
+                    is_marked(&child)?
+                        || obstacle(&child, depth + 1)?.is_none()
+                        // Another process may have made it one meanwhile.
+                        || is_marked(&child)?
+                }
                 None => true,
             },
             FileType::RegularFile if name == INDEX => dir

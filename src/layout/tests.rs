@@ -487,6 +487,28 @@ async fn a_list_of_referrers_that_cannot_be_read_is_no_empty_list() {
 }
 
 #[tokio::test]
+async fn a_damaged_manifest_may_be_a_referrer() {
+    let (directory, store, subject) = sound().await;
+    let other = image("other", None);
+    put(&store, &other, Some("other")).await.unwrap();
+    fs::write(blob_path(directory.path(), other.digest()), "{}").unwrap();
+    let error = store
+        .referrers(&root(), subject.digest())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.one_line());
+    // One that is not there at all is allowed by the image-spec.
+    fs::remove_file(blob_path(directory.path(), other.digest())).unwrap();
+    assert!(
+        store
+            .referrers(&root(), subject.digest())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
 async fn an_image_under_a_fallback_tag_is_no_list() {
     let (_directory, store, subject) = sound().await;
     let fallback = fallback_tag(subject.digest());

@@ -215,3 +215,43 @@ pub(super) fn value(text: impl AsRef<str>) -> HeaderValue {
     HeaderValue::from_str(text.as_ref())
         .expect("names, digests, media types and encoded text are visible ASCII")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_store_s_failure_gets_the_status_of_its_kind() {
+        for (kind, status) in [
+            (ErrorKind::NotFound, 404),
+            (ErrorKind::Denied, 403),
+            (ErrorKind::RateLimited(None), 429),
+            (ErrorKind::Refused, 400),
+            (ErrorKind::Unsupported, 405),
+            (ErrorKind::Unavailable, 503),
+            (ErrorKind::Corrupt, 500),
+            (ErrorKind::Storage, 500),
+        ] {
+            let failure = Failure::from(StoreError::new(kind, "read", "x"));
+            assert_eq!(failure.status().as_u16(), status, "{kind:?}");
+        }
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = StoreError::new(ErrorKind::Storage, "write", "x").because(full);
+        assert_eq!(Failure::from(error).status().as_u16(), 507);
+        let wait = ErrorKind::RateLimited(Some(Duration::from_secs(9)));
+        let response = Failure::from(StoreError::new(wait, "read", "x")).into_response();
+        assert_eq!(response.headers()[RETRY_AFTER], "9");
+    }
+
+    #[test]
+    fn the_client_is_not_told_of_paths() {
+        let error = StoreError::new(ErrorKind::Storage, "write", "/srv/data/x")
+            .because("/srv/data is read-only");
+        let failure = Failure::from(error);
+        assert!(failure.cause().is_some());
+        assert!(!failure.0.message.contains("/srv"), "{failure:?}");
+    }
+}

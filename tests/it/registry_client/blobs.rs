@@ -6,7 +6,7 @@ use regmirror::registry::Credential;
 use regmirror::store::{Blob, ErrorKind, Sink, Source};
 
 use super::{Fault, blob, registry_client, reply, repo, started};
-use crate::support::{Auth, TestRegistry};
+use crate::support::{Auth, TestRegistry, registry_client_of};
 
 const TEXT: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -252,6 +252,24 @@ async fn an_upload_may_go_elsewhere_but_credentials_do_not() {
     assert!(log[0].contains("uploads/1?s=1&digest=sha256:"), "{log:?}");
     assert!(log.iter().all(|line| line.ends_with(" 401")), "{log:?}");
     assert_eq!(log.len(), 2, "the upload, and its cancellation: {log:?}");
+}
+
+#[tokio::test]
+async fn copies_within_one_host_do_not_wait_for_themselves() {
+    let server = TestRegistry::start().await;
+    let client = registry_client_of(&server, Credential::Anonymous, 1);
+    let from = repo("a");
+    server.store().put_blob(&from, blob(TEXT)).await.unwrap();
+    // Each breaks off in the middle, and reads on while it writes.
+    server.on("GET", "/blobs/", 3, Fault::Truncate(10));
+    let copy = async |to: &str| {
+        let body = client.blob(&from, &text()).await.unwrap();
+        client.put_blob(&repo(to), body).await.unwrap();
+    };
+    let copies = futures::future::join3(copy("b"), copy("c"), copy("d"));
+    tokio::time::timeout(std::time::Duration::from_secs(20), copies)
+        .await
+        .expect("they come to an end");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod command_line;
+mod configuration;
 mod distribution_spec;
 mod layers;
 mod registry_client;

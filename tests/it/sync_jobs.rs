@@ -1,6 +1,7 @@
 //! Planning and executing jobs between stores, on the seam.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use regmirror::oci::{Draft, Location, Manifest, Reference, Repository};
@@ -381,6 +382,30 @@ async fn an_overwritten_image_is_kept_under_the_backup_tag() {
 
     let report = bench.run(&job).await;
     assert_eq!((report.totals.backups, report.totals.unchanged), (0, 1));
+}
+
+#[tokio::test]
+async fn tags_that_change_places_are_both_kept() {
+    let (bench, app) = (Bench::new(), repo(APP));
+    let policy = Policy {
+        backup: Some(Backup::Reference(reference("target.test/team/app:kept"))),
+        ..Policy::default()
+    };
+    for (name, content) in [("1", b"one"), ("2", b"two")] {
+        push_image(&bench.source, &app, Some(name), &[content]).await;
+    }
+    bench.run(&repository(&[], &[], policy.clone())).await;
+    for (name, content) in [("1", b"two"), ("2", b"one")] {
+        push_image(&bench.source, &app, Some(name), &[content]).await;
+    }
+    let job = repository(&[], &[], policy);
+    let run = tokio::time::timeout(Duration::from_secs(20), bench.run(&job));
+    let report = run.await.expect("nobody waits in a circle");
+    assert_eq!(
+        (report.totals.copied, report.totals.backups),
+        (2, 2),
+        "{report:?}"
+    );
 }
 
 #[tokio::test]

@@ -4,9 +4,11 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use crate::support::TestRegistry;
+use base64::Engine as _;
+
 use crate::support::images::{push_image, push_index, repo, tagged};
-use crate::support::program::{regmirror, run, run_with_input, told};
+use crate::support::program::{regmirror, run, run_with_input, told, with_input};
+use crate::support::{Auth, TestRegistry};
 
 /// A configuration that mirrors `team/app` between two registries.
 fn config(source: &TestRegistry, target: &TestRegistry) -> String {
@@ -232,6 +234,48 @@ async fn missing_leaves_present_tags_alone() {
         tagged(target.store(), &app, "1").await.as_ref(),
         Some(old.digest())
     );
+}
+
+#[tokio::test]
+async fn docker_s_configuration_is_asked_for_credentials_and_they_are_not_printed() {
+    let (source, target) = (TestRegistry::start().await, TestRegistry::start().await);
+    let app = repo("team/app");
+    push_image(source.store(), &app, Some("1"), &[b"x"]).await;
+    let (user, password) = ("robot".to_owned(), "canary-7f3a".to_owned());
+    source.require_auth(Auth::Bearer {
+        user: user.clone(),
+        password: password.clone(),
+    });
+    target.require_auth(Auth::Basic { user, password });
+    let text = config(&source, &target).replace("skipDockerConfig: true", "");
+    let folder = tempfile::tempdir().unwrap();
+    let run = async |password: &str| {
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!("robot:{password}"));
+        let auths = [source.address(), target.address()]
+            .map(|address| format!("\"{address}\": {{\"auth\": \"{auth}\"}}"));
+        let docker = format!("{{\"auths\": {{{}}}}}", auths.join(","));
+        fs::write(folder.path().join("config.json"), docker).unwrap();
+        let (text, folder) = (text.clone(), folder.path().to_owned());
+        let output = tokio::task::spawn_blocking(move || {
+            let mut command = regmirror(&["once", "-c", "-", "-v", "trace"]);
+            command.env("DOCKER_CONFIG", folder);
+            with_input(command, &text)
+        });
+        let (code, out, err) = told(&output.await.expect("the program ran"));
+        for secret in [password, auth.as_str()] {
+            assert!(!out.contains(secret) && !err.contains(secret), "{out}{err}");
+        }
+        (code, out)
+    };
+    let (code, out) = run("wrong-5d2c").await;
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("access denied") && out.contains("credentials"),
+        "{out}"
+    );
+    let (code, out) = run("canary-7f3a").await;
+    assert_eq!(code, 0, "{out}");
+    assert!(tagged(target.store(), &app, "1").await.is_some());
 }
 
 /// The embedded registry as a program, killed when dropped.

@@ -21,7 +21,12 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 
 /// Runs it to its end with `input` on standard input.
 pub(crate) fn run_with_input(arguments: &[&str], input: &str) -> Output {
-    let mut child = regmirror(arguments)
+    with_input(regmirror(arguments), input)
+}
+
+/// Runs a command to its end with `input` on standard input.
+pub(crate) fn with_input(mut command: Command, input: &str) -> Output {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

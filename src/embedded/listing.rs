@@ -64,7 +64,7 @@ impl Registry {
     }
 }
 
-/// Every name of a listing, in ASCII order.
+/// Every name of a listing in the order that [`rank`] gives.
 async fn names<T: Into<String>>(listing: Listing<'_, T>) -> Result<Vec<String>, StoreError> {
     let mut all = listing
         .try_fold(Vec::new(), |mut all, page| async move {
@@ -72,8 +72,15 @@ async fn names<T: Into<String>>(listing: Listing<'_, T>) -> Result<Vec<String>, 
             Ok(all)
         })
         .await?;
-    all.sort_unstable();
+    all.sort_by_cached_key(|name| rank(name));
     Ok(all)
+}
+
+/// Where a name stands: by its letters whatever their case, and those that
+/// differ in nothing else by their case. OCI distribution-spec 1.1, "Listing
+/// Tags": "lexical order (i.e. case-insensitive alphanumeric order)".
+fn rank(name: &str) -> (String, String) {
+    (name.to_ascii_lowercase(), name.to_owned())
 }
 
 /// Which part of a listing is asked for: `n` names after `last`.
@@ -99,7 +106,8 @@ impl<'a> Slice<'a> {
     /// nothing follows: distribution-spec 1.1, "Listing Tags".
     fn cut(&self, mut sorted: Vec<String>) -> (Vec<String>, Option<String>) {
         if let Some(last) = self.last {
-            sorted.retain(|name| name.as_str() > last);
+            let last = rank(last);
+            sorted.retain(|name| rank(name) > last);
         }
         let n = self.n.unwrap_or(usize::MAX);
         let more = sorted.len() > n;

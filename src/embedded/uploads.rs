@@ -48,9 +48,10 @@ impl Registry {
     }
 
     async fn mount(&self, repo: &Repository, digest: &Digest, from: &str) -> Result<bool, Failure> {
-        let from = from.parse().map_err(|error: crate::oci::NameError| {
-            Failure::bad(Code::NameInvalid, error.to_string())
-        })?;
+        // A mount that cannot be done is an upload like any other.
+        let Ok(from) = from.parse() else {
+            return Ok(false);
+        };
         let Some(size) = self.store.blob_size(&from, digest).await? else {
             return Ok(false);
         };

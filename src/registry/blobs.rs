@@ -23,15 +23,19 @@ impl Inner {
         let (response, _permit) = self
             .send(request, &Scopes::pull(repo), Redirects::Anywhere)
             .await?;
-        match response.status().as_u16() {
+        let there = match response.status().as_u16() {
             // A blob of another length is damaged, and worth a new upload. Some
             // proxies answer every HEAD with 0, which therefore says nothing.
-            200 => Ok(response
+            200 => response
                 .content_length()
-                .is_none_or(|told| told == 0 || told == blob.size)),
-            404 => Ok(false),
-            _ => Err(Failure::of(response).await),
+                .is_none_or(|told| told == 0 || told == blob.size),
+            404 => false,
+            _ => return Err(Failure::of(response).await),
+        };
+        if there {
+            self.give_up_session(repo, &blob.digest).await;
         }
+        Ok(there)
     }
 
     pub(super) async fn blob(

@@ -158,9 +158,19 @@ impl Inner {
             TagOrDigest::Tag(_) => None,
             TagOrDigest::Digest(digest) => match self.manifest(repo, digest).await {
                 Ok(manifest) => manifest.subject().map(|subject| subject.digest.clone()),
-                // Whatever it is, it can be deleted.
-                Err(failure) if failure.kind == ErrorKind::Unavailable => return Err(failure),
-                Err(_) => None,
+                // Gone, or nothing that has a subject: it can be deleted.
+                Err(failure)
+                    if matches!(
+                        failure.kind,
+                        ErrorKind::NotFound
+                            | ErrorKind::Schema1
+                            | ErrorKind::Malformed
+                            | ErrorKind::Corrupt
+                    ) =>
+                {
+                    None
+                }
+                Err(failure) => return Err(failure),
             },
         };
         self.delete(repo, &format!("manifests/{reference}")).await?;

@@ -3,9 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, Url};
+use tokio::time::Instant;
 
 use super::auth::Scopes;
 use super::client::{Inner, Redirects};
@@ -26,14 +28,18 @@ const WRITES: usize = 5;
 /// How many repositories are remembered to have no referrers API.
 const REMEMBERED: usize = 10_000;
 
+/// When it is forgotten that there is no referrers API: a proxy's error page
+/// looks just like that, and must not hide signatures for long.
+const FORGOTTEN: Duration = Duration::from_secs(5 * 60);
+
 /// What is known of a registry that does not list referrers by itself.
 #[derive(Debug, Default)]
 pub(super) struct Fallbacks(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Repositories where the API is known to be missing.
-    without_api: HashSet<Repository>,
+    /// Repositories where the API was missing, and when.
+    without_api: HashMap<Repository, Instant>,
     /// Lists that are being written. The registry does not protect them.
     writing: HashMap<(Repository, Digest), Arc<tokio::sync::Mutex<()>>>,
 }
@@ -44,7 +50,9 @@ impl Fallbacks {
     }
 
     fn has_no_api(&self, repo: &Repository) -> bool {
-        self.lock().without_api.contains(repo)
+        let known = self.lock();
+        let seen = known.without_api.get(repo);
+        seen.is_some_and(|seen| seen.elapsed() < FORGOTTEN)
     }
 
     fn remember_no_api(&self, repo: &Repository) {
@@ -52,7 +60,7 @@ impl Fallbacks {
         if known.without_api.len() >= REMEMBERED {
             known.without_api.clear();
         }
-        known.without_api.insert(repo.clone());
+        known.without_api.insert(repo.clone(), Instant::now());
     }
 
     fn writing(&self, repo: &Repository, subject: &Digest) -> Arc<tokio::sync::Mutex<()>> {
@@ -203,9 +211,12 @@ impl Inner {
         if subject.matches(&bytes) {
             return Ok(List::None);
         }
-        Ok(match Manifest::parse(bytes, kind.as_ref()) {
-            Ok(list) if list.media_type().is_index() => List::Index(Box::new(list)),
-            _ => List::Other,
+        // What cannot be read is no empty list: the signatures on it would be
+        // left behind without a word.
+        let list = Manifest::parse(bytes, kind.as_ref())?;
+        Ok(match list.media_type().is_index() {
+            true => List::Index(Box::new(list)),
+            false => List::Other,
         })
     }
 }

@@ -26,13 +26,22 @@ const SESSIONS: usize = 64;
 pub(super) struct Sessions(Mutex<VecDeque<(Repository, Digest, Url)>>);
 
 impl Sessions {
-    fn keep(&self, repo: &Repository, digest: &Digest, session: Url) {
+    /// Keeps a session, and hands out one that there is no room for.
+    fn keep(
+        &self,
+        repo: &Repository,
+        digest: &Digest,
+        session: Url,
+    ) -> Option<(Repository, Digest, Url)> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() >= SESSIONS {
-            // Its registry clears it away in time.
-            sessions.pop_front();
-        }
+        let same = |(r, d, _): &(Repository, Digest, Url)| (r, d) == (repo, digest);
+        let unused = match sessions.iter().position(same) {
+            Some(at) => sessions.remove(at),
+            None if sessions.len() >= SESSIONS => sessions.pop_front(),
+            None => None,
+        };
         sessions.push_back((repo.clone(), digest.clone(), session));
+        unused
     }
 
     fn take(&self, repo: &Repository, digest: &Digest) -> Option<Url> {
@@ -102,8 +111,11 @@ impl Inner {
         match response.status() {
             StatusCode::CREATED => Ok(true),
             StatusCode::ACCEPTED => {
-                self.sessions
-                    .keep(repo, &blob.digest, session_of(&response)?);
+                let session = session_of(&response)?;
+                let unused = self.sessions.keep(repo, &blob.digest, session);
+                if let Some((repo, _, session)) = unused {
+                    self.cancel(&session, &repo).await;
+                }
                 Ok(false)
             }
             _ => Err(Failure::of(response).await),
@@ -157,6 +169,14 @@ impl Inner {
         match response.status() {
             StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
             _ => Err(Unstored::Target(Failure::of(response).await)),
+        }
+    }
+
+    /// Cancels the session that a mount left behind, if it did: the blob turned
+    /// out to be there. Registries hold a file open for each.
+    pub(super) async fn give_up_session(&self, repo: &Repository, digest: &Digest) {
+        if let Some(session) = self.sessions.take(repo, digest) {
+            self.cancel(&session, repo).await;
         }
     }
 

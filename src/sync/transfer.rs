@@ -173,7 +173,13 @@ async fn copy(
             target.store.put_blob(target.repo, body).await
         };
         match result.await {
-            Err(error) if error.kind() == ErrorKind::Unavailable && attempt < attempts => {
+            // The store waits by itself for as long as it was asked to.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Unavailable | ErrorKind::RateLimited(_)
+                ) && attempt < attempts =>
+            {
                 tracing::warn!(digest = %blob.digest, attempt, %error, "a blob is sent again");
                 attempt += 1;
             }

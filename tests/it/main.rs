@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod bad_input;
+mod costs;
 mod distribution_spec;
+mod killed_runs;
 mod layers;
 mod registry_client;
 mod store_conformance;

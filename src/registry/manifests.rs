@@ -42,12 +42,17 @@ impl Inner {
             StatusCode::NOT_FOUND => return Ok(None),
             _ => return Err(Failure::of(found).await),
         }
-        if content_type(&found).is_some_and(|kind| kind.is_schema1()) {
+        let kind = content_type(&found);
+        if kind.as_ref().is_some_and(MediaType::is_schema1) {
             return Err(crate::oci::ManifestError::Schema1.into());
         }
         let bytes = found.bytes(MAX_MANIFEST_SIZE).await?;
         match reference {
-            TagOrDigest::Tag(_) => Ok(Some(Digest::sha256(&bytes))),
+            // Nothing vouches for these bytes: a page for browsers is no tag.
+            TagOrDigest::Tag(_) => {
+                let manifest = Manifest::parse(bytes, kind.as_ref())?;
+                Ok(Some(manifest.digest().clone()))
+            }
             TagOrDigest::Digest(digest) => {
                 agreed(reference, Digest::of(digest.algorithm(), &bytes)).map(Some)
             }

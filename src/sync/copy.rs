@@ -68,7 +68,7 @@ impl<'a> Copier<'a> {
         let fetched = self.fetch(digest).await?;
         self.bring_below(&fetched, 0).await?;
         if self.referrers {
-            self.bring_referrers().await?;
+            self.bring_referrers(digest).await?;
         }
         Ok((fetched.manifest, turn))
     }
@@ -182,50 +182,65 @@ impl<'a> Copier<'a> {
         })
     }
 
-    /// Brings the referrers of everything visited so far, their referrers,
-    /// and so on. What refers to an image is there before the image's tag is.
-    async fn bring_referrers(&self) -> Result<(), StoreError> {
-        let mut done = HashSet::new();
-        loop {
-            let wave: Vec<Digest> = {
-                let visited = self.visited();
-                visited
-                    .iter()
-                    .filter(|&digest| !done.contains(digest))
-                    .cloned()
-                    .collect()
-            };
-            if wave.is_empty() {
-                return Ok(());
-            }
-            let subjects = wave.iter();
-            let work = subjects.map(|subject| self.bring_referrers_of(subject).boxed());
-            all(work.collect(), MANIFESTS_AT_ONCE).await?;
-            done.extend(wave);
-        }
+    /// Brings what refers to the image and to its parts. The image's own
+    /// referrers come last: planning looks at no others to see what is missing,
+    /// so they may only be there when all the rest is.
+    async fn bring_referrers(&self, image: &Digest) -> Result<(), StoreError> {
+        let parts: Vec<Digest> = {
+            let visited = self.visited();
+            visited
+                .iter()
+                .filter(|&part| part != image)
+                .cloned()
+                .collect()
+        };
+        let work = parts.iter().map(|part| self.bring_referrers_of(part, 1));
+        all(work.collect(), MANIFESTS_AT_ONCE).await?;
+        self.bring_referrers_of(image, 1).await
     }
 
-    async fn bring_referrers_of(&self, subject: &Digest) -> Result<(), StoreError> {
-        let _turn = self.enter(Turn::Referrers, subject).await;
-        let (found, present) = futures::future::try_join(
-            self.source.store.referrers(self.source.repo, subject),
-            self.target.store.referrers(self.target.repo, subject),
-        )
-        .await?;
-        let present: HashSet<Digest> = present.into_iter().map(|known| known.digest).collect();
-        for referrer in found {
-            let first = self.visit(&referrer.digest)?;
-            if present.contains(&referrer.digest) {
-                continue;
+    /// Brings what refers to `subject`, each after what refers to it in turn.
+    fn bring_referrers_of<'s>(&'s self, subject: &'s Digest, depth: usize) -> Work<'s> {
+        Box::pin(async move {
+            let _turn = self.enter(Turn::Referrers, subject).await;
+            let (found, present) = futures::future::try_join(
+                self.source.store.referrers(self.source.repo, subject),
+                self.target.store.referrers(self.target.repo, subject),
+            )
+            .await?;
+            if depth > MAX_DEPTH && !found.is_empty() {
+                let reason = format!("referrers refer to referrers more than {MAX_DEPTH} deep");
+                return Err(self.refused(subject, reason));
             }
-            let fetched = self.fetch(&referrer.digest).await?;
-            if first {
-                self.bring_below(&fetched, 0).await?;
-            }
-            // Put even if the target has it: it was not in the target's list.
-            self.put(&fetched.manifest, None).await?;
-            self.shared.tally.count(|totals| totals.referrers += 1);
+            let present: HashSet<Digest> = present.into_iter().map(|known| known.digest).collect();
+            let work = found.iter().map(|referrer| {
+                let listed = present.contains(&referrer.digest);
+                self.bring_referrer(&referrer.digest, listed, depth).boxed()
+            });
+            all(work.collect(), MANIFESTS_AT_ONCE).await
+        })
+    }
+
+    async fn bring_referrer(
+        &self,
+        referrer: &Digest,
+        listed: bool,
+        depth: usize,
+    ) -> Result<(), StoreError> {
+        let first = self.visit(referrer)?;
+        if first {
+            self.bring_referrers_of(referrer, depth + 1).await?;
         }
+        if listed {
+            return Ok(());
+        }
+        let fetched = self.fetch(referrer).await?;
+        if first {
+            self.bring_below(&fetched, 0).await?;
+        }
+        // Put even if the target has it: it was not in the target's list.
+        self.put(&fetched.manifest, None).await?;
+        self.shared.tally.count(|totals| totals.referrers += 1);
         Ok(())
     }
 

@@ -40,8 +40,9 @@ pub(super) struct Transfers {
 }
 
 /// What is done to a manifest by one at a time. Who has one turn may ask for
-/// those below it in this list, and for a manifest's children while it has
-/// that manifest's, so nobody waits in a circle.
+/// those below it in this list. Of the same kind it may ask for those of what
+/// refers to the manifest, or of its children: digests cannot form a circle, so
+/// nobody waits in one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Turn {
     /// Copying it as an image of its own: several tags may name it.

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod bad_input;
 mod command_line;
 mod configuration;
+mod costs;
 mod distribution_spec;
+mod killed_runs;
 mod layers;
 mod registry_client;
 mod sample_files;

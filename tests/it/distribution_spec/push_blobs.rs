@@ -141,6 +141,7 @@ pub(super) async fn end_11_mounts(server: &Server) {
         (format!("mount={digest}"), "content"),
         (format!("mount={digest}&from=none"), "content"),
         (format!("mount={missing}&from=a"), "missing"),
+        (format!("mount={digest}&from=A"), "content"),
     ] {
         let path = format!("/v2/c/blobs/uploads/?{query}");
         let reply = server.ask("POST", &path).await;
@@ -153,8 +154,6 @@ pub(super) async fn end_11_mounts(server: &Server) {
         .ask("POST", "/v2/c/blobs/uploads/?mount=x&from=a")
         .await;
     assert_error(&reply, 400, "DIGEST_INVALID");
-    let path = format!("/v2/c/blobs/uploads/?mount={digest}&from=A");
-    assert_error(&server.ask("POST", &path).await, 400, "NAME_INVALID");
 }
 
 pub(super) async fn end_14_cancels(server: &Server) {

@@ -1,6 +1,7 @@
 //! What the tests share: registries with a request log, images.
 
 mod auth;
+pub(crate) mod bench;
 pub(crate) mod images;
 pub(crate) mod program;
 pub(crate) mod recorded;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::StreamExt;
 use futures::stream;
@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     Truncate(usize),
     /// The connection is closed without an answer.
     Drop,
+    /// Served, with the connection closed instead of an answer.
+    Lose,
 }
 
 /// The embedded registry on a port of its own, over a store in memory. It ends
@@ -57,6 +59,7 @@ struct Scenario {
     numbered: HashMap<usize, Fault>,
     dead_from: Option<usize>,
     guard: Option<Guard>,
+    without_referrers: bool,
 }
 
 #[derive(Debug)]
@@ -80,12 +83,9 @@ impl TestRegistry {
     /// A registry from before the referrers API: it answers 404 there, and says
     /// nothing of a subject that is stored.
     pub(crate) async fn without_referrers() -> Self {
-        let store = MemoryStore::new("test");
-        let router = router(
-            Arc::new(store.clone()) as Arc<dyn Hosted>,
-            Options::default(),
-        );
-        Self::serving(store, router.layer(from_fn(older))).await
+        let registry = Self::start().await;
+        registry.forget_referrers();
+        registry
     }
 
     async fn serving(store: MemoryStore, router: Router) -> Self {
@@ -162,6 +162,20 @@ impl TestRegistry {
         script.dead_from = Some(script.requests + n);
     }
 
+    /// No fault is to happen any more.
+    pub(crate) fn heal(&self) {
+        let mut script = self.script.lock();
+        script.matching.clear();
+        script.numbered.clear();
+        script.dead_from = None;
+    }
+
+    /// Knows nothing of referrers from now on, as registries of before
+    /// distribution-spec 1.1.
+    pub(crate) fn forget_referrers(&self) {
+        self.script.lock().without_referrers = true;
+    }
+
     /// Serves nobody without credentials from now on.
     pub(crate) fn require_auth(&self, auth: Auth) {
         self.script.lock().guard = Some(Guard::new(auth, &self.address));
@@ -212,9 +226,17 @@ async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -
             .and_then(|guard| guard.check(&request));
         (fault, refusal)
     };
+    let without_referrers = script.lock().without_referrers;
     let served = async || match refusal {
         Some(answer) => answer,
-        None => next.run(request).await,
+        None if without_referrers && path.contains("/referrers/") => reply(404, &[], Vec::new()),
+        None => {
+            let mut answer = next.run(request).await;
+            if without_referrers {
+                answer.headers_mut().remove("oci-subject");
+            }
+            answer
+        }
     };
     let response = match fault {
         None => served().await,
@@ -228,9 +250,12 @@ async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -
         Some(Fault::Truncate(length)) => truncate(served().await, length).await,
         Some(Fault::Drop) => {
             script.lock().log.push(format!("{line} dropped"));
-            // Ends the connection's task, and so the connection. Unlike
-            // `panic!` it prints nothing.
-            std::panic::resume_unwind(Box::new("the connection is to be dropped"));
+            drop_connection()
+        }
+        Some(Fault::Lose) => {
+            let status = served().await.status().as_u16();
+            script.lock().log.push(format!("{line} {status} lost"));
+            drop_connection()
         }
     };
     let line = format!("{line} {}", response.status().as_u16());
@@ -238,13 +263,10 @@ async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -
     response
 }
 
-async fn older(request: Request, next: Next) -> Response {
-    if request.uri().path().contains("/referrers/") {
-        return reply(404, &[], b"404 page not found".to_vec());
-    }
-    let mut response = next.run(request).await;
-    response.headers_mut().remove("oci-subject");
-    response
+/// Ends the connection's task, and so the connection. Unlike `panic!` it
+/// prints nothing.
+fn drop_connection() -> ! {
+    std::panic::resume_unwind(Box::new("the connection is to be dropped"))
 }
 
 fn reply(status: u16, headers: &[(String, String)], body: Vec<u8>) -> Response {

@@ -1,0 +1,131 @@
+//! Sources that are damaged, hostile or away: one clear line each, and
+//! everything else goes on.
+
+use crate::support::Fault;
+use crate::support::bench::{Bench, failures};
+use crate::support::images::{push_image, repo, tagged};
+
+const ALL: &str = "source: SOURCE/app, target: TARGET/app, type: repository";
+const BAD: &str = "source: 'SOURCE/app:bad', target: 'TARGET/app:bad', type: image";
+const GOOD: &str = "source: 'SOURCE/app:good', target: 'TARGET/app:good', type: image";
+
+async fn bench() -> Bench {
+    let bench = Bench::new().await;
+    for name in ["bad", "good"] {
+        let layer = format!("the layer of {name}");
+        push_image(
+            bench.source.store(),
+            &repo("app"),
+            Some(name),
+            &[layer.as_bytes()],
+        )
+        .await;
+    }
+    bench
+}
+
+/// Runs the jobs, of which exactly `bad` fails, with these words in its line.
+async fn fails(bench: &Bench, entries: &[&str], words: &[&str]) {
+    let summary = bench.run(entries).await;
+    let failures = failures(&summary);
+    assert_eq!(failures.len(), 1, "{failures:#?}");
+    for word in words {
+        assert!(failures[0].contains(word), "{word}: {}", failures[0]);
+    }
+    let target = bench.target.store();
+    assert!(tagged(target, &repo("app"), "good").await.is_some());
+    assert!(tagged(target, &repo("app"), "bad").await.is_none());
+}
+
+fn reply(body: &str, kind: &str) -> Fault {
+    Fault::Reply {
+        status: 200,
+        headers: vec![("content-type".to_owned(), kind.to_owned())],
+        body: body.as_bytes().to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn a_corrupt_blob_fails_its_tag_alone() {
+    let bench = bench().await;
+    let digest = regmirror::oci::Digest::sha256(b"the layer of bad");
+    bench.source.on("GET", digest.as_str(), 9, Fault::FlipBit);
+    let blob = format!("blob {digest} of {}/app", bench.source.address());
+    let expected = format!("expected digest {digest}, seen sha256:");
+    fails(&bench, &[ALL], &["/app:bad: ", &blob, &expected]).await;
+    assert_eq!(
+        bench
+            .target
+            .count(&format!("GET /v2/app/blobs/{digest} 200")),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_damaged_or_another_fails_its_tag_alone() {
+    for (fault, words) in [
+        (Fault::Truncate(20), "read manifest"),
+        (Fault::FlipBit, "expected digest"),
+        (
+            reply(
+                "{\"schemaVersion\":2,\"manifests\":[]}",
+                "application/vnd.oci.image.index.v1+json",
+            ),
+            "expected digest",
+        ),
+        (
+            reply(
+                "{\"schemaVersion\":1,\"fsLayers\":[]}",
+                "application/vnd.docker.distribution.manifest.v1+json",
+            ),
+            "schema 1",
+        ),
+    ] {
+        let bench = bench().await;
+        let bad = tagged(bench.source.store(), &repo("app"), "bad")
+            .await
+            .unwrap();
+        bench
+            .source
+            .on("GET", &format!("manifests/{bad}"), 9, fault);
+        fails(&bench, &[ALL], &["/app:bad: ", words]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_tag_fails_its_job_alone() {
+    let bench = bench().await;
+    let missing = BAD.replace("SOURCE/app:bad", "SOURCE/app:none");
+    fails(
+        &bench,
+        &[&missing, GOOD],
+        &["/app:none", "not found", "check the name"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_registry_that_is_away_is_named() {
+    let bench = bench().await;
+    // Taken and given back: nobody listens there.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = closed.local_addr().unwrap().to_string();
+    let away = BAD.replace("SOURCE", &closed);
+    fails(
+        &bench,
+        &[&away, GOOD],
+        &[&closed, "check that it is reachable"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_for_browsers_is_no_registry() {
+    let bench = bench().await;
+    let page = reply("<html><body>Welcome</body></html>", "text/html");
+    for method in ["HEAD", "GET"] {
+        bench.source.on(method, "manifests/bad", 9, page.clone());
+    }
+    let words = ["/app:bad", "check that it is the address of a registry"];
+    fails(&bench, &[BAD, GOOD], &words).await;
+}

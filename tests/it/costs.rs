@@ -1,0 +1,108 @@
+//! What a run costs in requests.
+
+use crate::support::bench::{Bench, failures};
+use crate::support::images::{push_image, push_index, push_referrer, repo};
+use crate::support::{Auth, TestRegistry};
+use regmirror::app::RetryPolicy;
+
+const ALL: &str = "source: SOURCE/app, target: TARGET/app, type: repository, referrers: true";
+const IMAGE: &str = "source: 'SOURCE/app:1', target: 'TARGET/app:1', type: image";
+
+/// Requests other than for tokens and those refused for want of one.
+fn served(registry: &TestRegistry) -> Vec<String> {
+    let log = registry.log().into_iter();
+    log.filter(|line| !line.contains(" /token") && !line.ends_with(" 401"))
+        .collect()
+}
+
+#[tokio::test]
+async fn an_unchanged_tag_costs_one_head_on_each_side() {
+    for auth in [false, true] {
+        let bench = Bench::new().await;
+        push_index(bench.source.store(), &repo("app"), "1").await;
+        if auth {
+            for side in [&bench.source, &bench.target] {
+                let (user, password) = ("u".to_owned(), "p".to_owned());
+                side.require_auth(Auth::Bearer { user, password });
+            }
+        }
+        assert_eq!(bench.run(&[IMAGE]).await.totals.copied, 1);
+        bench.clear_logs();
+        assert_eq!(bench.run(&[IMAGE]).await.totals.unchanged, 1);
+        for side in [&bench.source, &bench.target] {
+            assert_eq!(served(side), ["HEAD /v2/app/manifests/1 200"]);
+            assert_eq!(side.count("GET /token"), usize::from(auth));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_the_target_has_is_not_read_from_the_source() {
+    let bench = Bench::new().await;
+    let layers: [&[u8]; 2] = [b"one", b"two"];
+    push_image(bench.source.store(), &repo("app"), Some("1"), &layers).await;
+    push_image(bench.target.store(), &repo("app"), None, &[b"one"]).await;
+    assert_eq!(bench.run(&[IMAGE]).await.totals.blobs_present, 1);
+    // The other layer and the config.
+    assert_eq!(bench.source.count("GET /v2/app/blobs/"), 2);
+    assert_eq!(bench.target.count("POST "), 2);
+}
+
+#[tokio::test]
+async fn a_shared_blob_is_sent_once_and_mounted_elsewhere() {
+    let bench = Bench::new().await;
+    for name in ["a", "b", "c", "d"] {
+        let layers: [&[u8]; 2] = [b"shared", name.as_bytes()];
+        push_image(bench.source.store(), &repo("app"), Some(name), &layers).await;
+    }
+    let elsewhere = ALL.replace("TARGET/app", "TARGET/copy");
+    let summary = bench.run(&[ALL, &elsewhere]).await;
+    assert_eq!(failures(&summary), Vec::<String>::new());
+    // One shared layer, four of their own, four configs; each once.
+    assert_eq!(bench.source.count("GET /v2/app/blobs/"), 9);
+    let log = bench.target.log();
+    let sent = |line: &&String| line.starts_with("PUT ") && line.contains("/blobs/uploads/");
+    assert_eq!(log.iter().filter(sent).count(), 9, "{log:#?}");
+    let mounts = |line: &&String| line.contains("?mount=") && line.ends_with(" 201");
+    assert_eq!(log.iter().filter(mounts).count(), 9, "{log:#?}");
+}
+
+#[tokio::test]
+async fn what_is_pointed_at_is_written_first_and_the_tag_last() {
+    let bench = Bench::new().await;
+    let index = push_index(bench.source.store(), &repo("app"), "1").await;
+    let sbom = push_referrer(bench.source.store(), &repo("app"), &index, "a/b").await;
+    bench.run(&[ALL]).await;
+    let log = bench.target.log();
+    let place = |what: &str| {
+        let line = format!("PUT /v2/app/manifests/{what} 201");
+        log.iter().position(|seen| *seen == line).expect("written")
+    };
+    let tag = place("1");
+    let referrer = place(sbom.digest().as_str());
+    let last_put = log.iter().rposition(|line| line.starts_with("PUT "));
+    assert_eq!(last_put, Some(tag), "{log:#?}");
+    for child in index.children() {
+        assert!(place(child.digest.as_str()) < referrer, "{log:#?}");
+    }
+}
+
+#[tokio::test]
+async fn missing_asks_the_source_nothing_about_tags_that_are_there() {
+    let bench = Bench::new().await;
+    push_image(bench.source.store(), &repo("app"), Some("1"), &[b"new"]).await;
+    push_image(bench.target.store(), &repo("app"), Some("1"), &[b"old"]).await;
+    let summary = bench.run_with(&[IMAGE], RetryPolicy::none(), true).await;
+    assert_eq!(summary.totals.excluded, 1);
+    assert_eq!(bench.source.log(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_the_target_has_is_not_fetched_for_another_tag() {
+    let bench = Bench::new().await;
+    push_index(bench.source.store(), &repo("app"), "1").await;
+    push_index(bench.target.store(), &repo("app"), "1").await;
+    let retag = IMAGE.replace("TARGET/app:1", "TARGET/app:2");
+    assert_eq!(bench.run(&[&retag]).await.totals.copied, 1);
+    assert_eq!(bench.source.log(), ["HEAD /v2/app/manifests/1 200"]);
+}

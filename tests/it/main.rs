@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod distribution_spec;
+mod interop;
 mod layers;
 mod registry_client;
 mod store_conformance;

@@ -128,11 +128,9 @@ pub(super) fn once(kind: &str, source: &str, target: &str) -> Report {
     report(&String::from_utf8(printed).expect("regmirror prints text"))
 }
 
-/// Reads the table: `job  copied  unchanged  excluded  failed  sent`.
+/// Reads the row below the heading: `job  copied  unchanged  excluded  failed  sent`.
 fn report(printed: &str) -> Report {
-    let row = printed.lines().find(|line| line.starts_with("job   "));
-    let row = row.filter(|line| !line.contains("unchanged"));
-    let row = row.or_else(|| printed.lines().nth(1));
+    let row = printed.lines().nth(1);
     let cells: Vec<&str> = row.unwrap_or_default().split_whitespace().collect();
     let ["job", copied, unchanged, _excluded, "0", sent @ ..] = cells.as_slice() else {
         panic!("regmirror printed no such table:\n{printed}");

@@ -20,6 +20,13 @@ pub enum Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level(LevelFilter);
 
+impl Level {
+    /// What is done, in a few lines.
+    pub const INFO: Self = Self(LevelFilter::INFO);
+    /// What a person should look at.
+    pub const WARN: Self = Self(LevelFilter::WARN);
+}
+
 /// Text that names no level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected trace, debug, info, warn, error or off")]

@@ -22,17 +22,16 @@ pub(super) struct Cli {
     )]
     pub(super) config: Option<PathBuf>,
 
-    /// How much to log: trace, debug, info, warn, error or off.
+    /// How much to log: trace, debug, info, warn, error or off [default: info].
     #[arg(
         short = 'v',
         long = "log-level",
         visible_alias = "verbosity",
         global = true,
         value_name = "LEVEL",
-        default_value = "info",
         env = "REGMIRROR_LOG_LEVEL"
     )]
-    level: Level,
+    level: Option<Level>,
 
     /// How log lines look.
     #[arg(
@@ -62,7 +61,11 @@ enum LogFormat {
 
 impl Cli {
     pub(super) fn level(&self) -> Level {
-        self.level
+        self.level.unwrap_or(match self.command {
+            // It tells what it does itself.
+            Command::Demo => Level::WARN,
+            Command::Once(_) | Command::Registry(_) => Level::INFO,
+        })
     }
 
     pub(super) fn format(&self) -> Format {

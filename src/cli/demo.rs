@@ -49,32 +49,42 @@ fn write(text: &mut String, demo: &Demo, took: Duration) -> std::fmt::Result {
     } = demo;
     writeln!(
         text,
-        "Two registries in memory: the source on {source} has {} in {}, each for\n\
-         linux/amd64 and linux/arm64, with {} attached to one; the mirror on {mirror} is empty.\n\
-         Both runs below are of config/demo.yml.\n",
+        "Two registries in memory. The source, on {source}, has {} in {}; every\n\
+         image is for linux/amd64 and linux/arm64, and one has a signature and an SBOM.\n\
+         The mirror, on {mirror}, is empty. Both runs below are of config/demo.yml.\n",
         plural(seeded.tags, "tag"),
         plural(seeded.repositories, "repository"),
-        plural(seeded.referrers, "referrer"),
     )?;
-    writeln!(text, "First run\n\n{}", output::summary(first))?;
     let totals = &first.totals;
-    let not_sent = totals.blobs_shared + totals.blobs_mounted + totals.blobs_present;
     writeln!(
         text,
-        "{} sent ({}). {} more needed, and not sent again ({}): {} came with another\n\
-         image of the repository, {} mounted from another repository of the mirror.\n",
+        "The first run: {} copied\n",
+        plural(totals.copied, "tag")
+    )?;
+    writeln!(text, "{}", output::summary(first))?;
+    let brought = totals.blobs_shared + totals.blobs_present;
+    writeln!(
+        text,
+        "{} sent, {}. Not sent again: {}. An image of the same repository had\n\
+         brought {brought} blobs, and the mirror mounted {} from another of its repositories.\n\
+         With the images came {} referrers: the signature and the SBOM.\n",
         plural(totals.blobs_copied, "blob"),
         bytes(totals.bytes_sent),
-        plural(not_sent, "blob"),
         bytes(totals.bytes_saved),
-        totals.blobs_shared + totals.blobs_present,
         totals.blobs_mounted,
+        totals.referrers,
     )?;
-    writeln!(text, "Second run\n\n{}", output::summary(second))?;
-    match second.totals.copied + second.totals.failed {
+    let totals = &second.totals;
+    writeln!(
+        text,
+        "The second run: {} unchanged\n",
+        plural(totals.unchanged, "tag")
+    )?;
+    writeln!(text, "{}", output::summary(second))?;
+    match totals.copied + totals.failed {
         0 => writeln!(
             text,
-            "Nothing to do: every tag was up to date, and no manifest was read.\n"
+            "Nothing to do: the mirror has every tag as the source has it.\n"
         )?,
         _ => writeln!(text, "The second run should have had nothing to do.\n")?,
     }

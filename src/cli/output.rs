@@ -26,6 +26,9 @@ pub(super) fn error(text: &str) {
 /// What a run of all jobs did: a table, what was copied, what failed.
 pub(super) fn summary(summary: &Summary) -> String {
     let mut text = table(summary);
+    if summary.runs.iter().any(|run| !run.tags.is_empty()) {
+        text.push('\n');
+    }
     let tags = || summary.runs.iter().flat_map(|run| &run.tags);
     let mut copied = 0;
     for tag in tags() {
@@ -83,7 +86,6 @@ fn table(summary: &Summary) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    text.push('\n');
     text
 }
 

@@ -40,7 +40,9 @@ impl Signals {
                         // so there is nothing to tidy up.
                         std::process::exit(i32::from(128 + number));
                     }
-                    tracing::warn!("stopping after the copies under way; once more stops at once");
+                    tracing::warn!(
+                        "stopping when what is under way is done; a second signal stops at once"
+                    );
                     stop.cancel();
                 }
             });

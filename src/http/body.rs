@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -15,7 +15,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// The length is declared by the body itself, not by a header beside it: with
 /// a header that is too small, HTTP/1.1 would cut the body silently. A stream
-/// that is shorter or longer fails the request.
+/// that is shorter or longer fails the request, and one that fails at its very
+/// end as well: the last piece leaves only when the stream has ended in order.
 pub fn exact_body<E>(stream: BoxStream<'static, Result<Bytes, E>>, length: u64) -> reqwest::Body
 where
     E: Into<BoxError> + Send + 'static,
@@ -23,14 +24,19 @@ where
     reqwest::Body::wrap(Exact {
         // reqwest asks for `Sync`, which a boxed stream is not. Nobody waits
         // for this lock: `poll_frame` has the body for itself.
-        stream: Mutex::new(stream),
-        left: length,
+        stream: Mutex::new(stream.fuse().boxed()),
+        missing: length,
+        held: None,
     })
 }
 
 struct Exact<E> {
     stream: Mutex<BoxStream<'static, Result<Bytes, E>>>,
-    left: u64,
+    /// What has to come yet.
+    missing: u64,
+    /// What has come and not left. HTTP/1.1 asks for nothing after the length
+    /// is reached, so that without this the end would never be seen.
+    held: Option<Bytes>,
 }
 
 impl<E: Into<BoxError>> Body for Exact<E> {
@@ -41,35 +47,35 @@ impl<E: Into<BoxError>> Body for Exact<E> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let stream = self
-            .stream
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        match ready!(stream.as_mut().poll_next(cx)) {
-            Some(Ok(chunk)) => match self.left.checked_sub(chunk.len() as u64) {
-                Some(left) => {
-                    self.left = left;
-                    Poll::Ready(Some(Ok(Frame::data(chunk))))
+        let failed = |error: BoxError| Poll::Ready(Some(Err(error)));
+        loop {
+            let stream = self
+                .stream
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner);
+            match ready!(stream.as_mut().poll_next(cx)) {
+                Some(Ok(chunk)) if chunk.is_empty() => {}
+                Some(Ok(chunk)) => match self.missing.checked_sub(chunk.len() as u64) {
+                    None => return failed("the content is longer than its descriptor".into()),
+                    Some(missing) => {
+                        self.missing = missing;
+                        if let Some(before) = self.held.replace(chunk) {
+                            return Poll::Ready(Some(Ok(Frame::data(before))));
+                        }
+                    }
+                },
+                Some(Err(error)) => return failed(error.into()),
+                None if self.missing > 0 => {
+                    return failed("the content is shorter than its descriptor".into());
                 }
-                None => Poll::Ready(Some(
-                    Err("the content is longer than its descriptor".into()),
-                )),
-            },
-            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-            None if self.left > 0 => Poll::Ready(Some(Err(
-                "the content is shorter than its descriptor".into(),
-            ))),
-            None => Poll::Ready(None),
+                None => return Poll::Ready(self.held.take().map(|last| Ok(Frame::data(last)))),
+            }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        // Never early: the end of the stream is where its verdict comes.
-        false
-    }
-
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        let held = self.held.as_ref().map_or(0, |held| held.len() as u64);
+        SizeHint::with_exact(self.missing + held)
     }
 }
 
@@ -77,7 +83,7 @@ impl<E: Into<BoxError>> Body for Exact<E> {
 mod tests {
     use std::io;
 
-    use futures::{StreamExt, stream};
+    use futures::stream;
 
     use super::*;
 
@@ -108,5 +114,6 @@ mod tests {
         assert_eq!(read(&[], 0), Ok(0));
         assert!(read(&[b"ab"], 3).unwrap_err().contains("shorter"));
         assert!(read(&[b"ab", b"cd"], 3).unwrap_err().contains("longer"));
+        assert!(read(&[b"abc", b"d"], 3).unwrap_err().contains("longer"));
     }
 }

@@ -103,7 +103,7 @@ impl Index {
     }
 
     /// What `tag` points at. Of several entries the first counts, as for
-    /// skopeo (`oci/layout`, `getManifestDescriptor`) and regclient.
+    /// skopeo (seen with 1.9.3).
     pub(super) fn resolve(&self, tag: &Tag) -> Result<Option<Digest>, DigestError> {
         let found = self.entries().iter().find(|entry| has_tag(entry, tag));
         found

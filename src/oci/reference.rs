@@ -176,7 +176,14 @@ impl FromStr for Reference {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.location)?;
+        match &self.location {
+            // Only its upper case tells this host from the first part of a
+            // name on Docker Hub: `REGISTRY/x` is not `registry/x`.
+            Location::Registry(host) if !is_host(host.as_str()) => {
+                f.write_str(&host.as_str().to_ascii_uppercase())?;
+            }
+            location => write!(f, "{location}")?,
+        }
         if !self.repository.is_unnamed() {
             write!(f, "/{}", self.repository)?;
         }
@@ -237,7 +244,7 @@ mod tests {
             ("localhost/x", "localhost/x"),
             ("h:5000/x:1", "h:5000/x:1"),
             ("[::1]:5000/x/y:1", "[::1]:5000/x/y:1"),
-            ("REGISTRY/x", "registry/x"),
+            ("REGISTRY/x", "REGISTRY/x"),
             ("ghcr.io/a/b/c:v1", "ghcr.io/a/b/c:v1"),
             ("ocidir:///data/app:1", "ocidir:///data/app:1"),
             ("ocidir://rel/path", "ocidir://rel/path"),

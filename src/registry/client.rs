@@ -110,7 +110,7 @@ impl Registry {
         match response.status() {
             StatusCode::OK => Ok(()),
             StatusCode::NOT_FOUND => Err(failed(
-                Failure::of(response).await.as_kind(ErrorKind::Malformed),
+                Failure::of(response).await.with_kind(ErrorKind::Malformed),
             )),
             _ => Err(failed(Failure::of(response).await)),
         }

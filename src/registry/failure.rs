@@ -61,7 +61,7 @@ impl Failure {
     }
 
     /// The same failure, seen as `kind`.
-    pub(super) fn as_kind(self, kind: ErrorKind) -> Self {
+    pub(super) fn with_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
     }
 

@@ -64,7 +64,7 @@ impl Inner {
         let error = |failure: Failure| {
             let failure = match failure.status.map(|status| status.as_u16()) {
                 Some(404 | 405) => failure
-                    .as_kind(ErrorKind::Unsupported)
+                    .with_kind(ErrorKind::Unsupported)
                     .explained("the registry does not list its repositories"),
                 Some(401 | 403) if self.is_anonymous() => {
                     failure.explained("the registry does not list its repositories to everybody")

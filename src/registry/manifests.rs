@@ -180,7 +180,9 @@ impl Inner {
         match response.status().as_u16() {
             200 | 202 | 204 => Ok(()),
             // Older registries say so of deletion in general, or by tag.
-            400 => Err(Failure::of(response).await.as_kind(ErrorKind::Unsupported)),
+            400 => Err(Failure::of(response)
+                .await
+                .with_kind(ErrorKind::Unsupported)),
             _ => Err(Failure::of(response).await),
         }
     }

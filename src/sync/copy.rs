@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedMutexGuard;
 
 use super::step::image_name;
@@ -224,6 +224,7 @@ impl<'a> Copier<'a> {
             }
             // Put even if the target has it: it was not in the target's list.
             self.put(&fetched.manifest, None).await?;
+            self.shared.tally.count(|totals| totals.referrers += 1);
         }
         Ok(())
     }
@@ -262,10 +263,17 @@ impl<'a> Copier<'a> {
     }
 }
 
-/// Runs `work`, so much of it at once, up to the first failure.
+/// Runs `work`, so much of it at once. After a failure nothing more is begun,
+/// but what is under way is finished: the next run finds it at the target.
 async fn all(work: Vec<Work<'_>>, at_once: usize) -> Result<(), StoreError> {
-    stream::iter(work)
-        .buffer_unordered(at_once)
-        .try_collect()
-        .await
+    let mut waiting = work.into_iter();
+    let mut running: FuturesUnordered<_> = waiting.by_ref().take(at_once).collect();
+    let mut result = Ok(());
+    while let Some(ended) = running.next().await {
+        result = result.and(ended);
+        if result.is_ok() {
+            running.extend(waiting.next());
+        }
+    }
+    result
 }

@@ -150,7 +150,7 @@ impl Executor {
             tally,
         };
         let copier = Copier::new(source, target, job.policy.referrers, shared);
-        let (manifest, _turn) = copier.bring(digest).await?;
+        let (manifest, turn) = copier.bring(digest).await?;
         if let Why::Referrers { .. } = why {
             return Ok(());
         }
@@ -161,6 +161,9 @@ impl Executor {
                 .resolve(target.repo, &tag.clone().into())
                 .await?;
             if let Some(old) = current.filter(|current| current != digest) {
+                // Keeping an image takes its turn. Two tags that change places
+                // would each wait for the other's.
+                drop(turn);
                 backup::keep(&old, target.repo, backup, stores, shared).await?;
             }
         }

@@ -34,6 +34,8 @@ pub struct Totals {
     pub backups: u64,
     /// Manifests that were sent, referrers included.
     pub manifests: u64,
+    /// Manifests that refer to an image and were sent.
+    pub referrers: u64,
     /// Blobs that were sent.
     pub blobs_copied: u64,
     /// Blobs that the target took over from another of its repositories.
@@ -60,6 +62,7 @@ impl Totals {
             failed,
             backups,
             manifests,
+            referrers,
             blobs_copied,
             blobs_mounted,
             blobs_present,
@@ -74,6 +77,7 @@ impl Totals {
         self.failed += failed;
         self.backups += backups;
         self.manifests += manifests;
+        self.referrers += referrers;
         self.blobs_copied += blobs_copied;
         self.blobs_mounted += blobs_mounted;
         self.blobs_present += blobs_present;

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod command_line;
+mod configuration;
 mod distribution_spec;
 mod interop;
 mod layers;
 mod registry_client;
+mod sample_files;
 mod store_conformance;
 mod support;
 mod sync_invariants;

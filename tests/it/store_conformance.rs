@@ -17,8 +17,11 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use regmirror::layout::LayoutStore;
 use regmirror::oci::{Descriptor, Manifest, MediaType, Repository, Tag, TagOrDigest};
+use regmirror::registry::{Credential, Registry};
 use regmirror::store::{Blob, MemoryStore, Sink, Source};
 use serde_json::{Value, json};
+
+use crate::support::{TestRegistry, registry_client};
 
 /// An empty store, and what has to live as long as it.
 struct Backend<S> {
@@ -38,6 +41,23 @@ async fn layout() -> Backend<LayoutStore> {
     Backend {
         store: LayoutStore::new(directory.path().join("not/there/yet")),
         _alive: Box::new(directory),
+    }
+}
+
+async fn registry() -> Backend<Registry> {
+    let server = TestRegistry::start().await;
+    Backend {
+        store: registry_client(&server, Credential::Anonymous),
+        _alive: Box::new(server),
+    }
+}
+
+/// One whose lists of referrers the client has to keep itself.
+async fn older_registry() -> Backend<Registry> {
+    let server = TestRegistry::without_referrers().await;
+    Backend {
+        store: registry_client(&server, Credential::Anonymous),
+        _alive: Box::new(server),
     }
 }
 

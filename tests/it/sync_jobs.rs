@@ -1,6 +1,7 @@
 //! Planning and executing jobs between stores, on the seam.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use regmirror::oci::{Draft, Location, Manifest, Reference, Repository};
@@ -93,6 +94,10 @@ fn image(source: &str, target: &str, policy: Policy) -> Job {
     job(scope, policy)
 }
 
+fn image_job() -> Job {
+    image("team/app:1", "team/app:1", Policy::default())
+}
+
 fn repository(allow: &[&str], deny: &[&str], policy: Policy) -> Job {
     let own = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let scope = Scope::Repository {
@@ -175,6 +180,37 @@ async fn a_shared_blob_is_sent_once_and_read_once() {
         // Two layers and two configs for each tag, and one layer for all.
         assert_eq!(calls.len(), 6 * 4 + 1, "{calls:#?}");
     }
+}
+
+#[tokio::test]
+async fn tags_of_one_image_read_it_from_the_source_once() {
+    let (bench, app) = (Bench::new(), repo(APP));
+    let index = push_index(&bench.source, &app, "1").await;
+    for name in ["1.0", "1.0.0", "latest"] {
+        push(&bench.source, &app, Some(name), &index).await;
+    }
+    let report = bench.run(&repository(&[], &[], Policy::default())).await;
+    assert_eq!(report.totals.copied, 4);
+    assert_eq!(
+        bench.source.calls("manifest").len(),
+        1 + 2,
+        "the index and its images"
+    );
+}
+
+#[tokio::test]
+async fn what_is_under_way_when_a_blob_fails_is_finished() {
+    let (bench, app) = (Bench::new(), repo(APP));
+    let layers: [&[u8]; 3] = [b"one", b"two", b"three"];
+    let image = push_image(&bench.source, &app, Some("1"), &layers).await;
+    let lost = image.blobs().nth(1).expect("a layer").digest.clone();
+    bench.source.inner.delete_blob(&app, &lost).await.unwrap();
+    let report = bench.run(&image_job()).await;
+    assert_eq!(
+        (report.totals.failed, report.totals.blobs_copied),
+        (1, 3),
+        "{report:?}"
+    );
 }
 
 #[tokio::test]
@@ -346,6 +382,30 @@ async fn an_overwritten_image_is_kept_under_the_backup_tag() {
 
     let report = bench.run(&job).await;
     assert_eq!((report.totals.backups, report.totals.unchanged), (0, 1));
+}
+
+#[tokio::test]
+async fn tags_that_change_places_are_both_kept() {
+    let (bench, app) = (Bench::new(), repo(APP));
+    let policy = Policy {
+        backup: Some(Backup::Reference(reference("target.test/team/app:kept"))),
+        ..Policy::default()
+    };
+    for (name, content) in [("1", b"one"), ("2", b"two")] {
+        push_image(&bench.source, &app, Some(name), &[content]).await;
+    }
+    bench.run(&repository(&[], &[], policy.clone())).await;
+    for (name, content) in [("1", b"two"), ("2", b"one")] {
+        push_image(&bench.source, &app, Some(name), &[content]).await;
+    }
+    let job = repository(&[], &[], policy);
+    let run = tokio::time::timeout(Duration::from_secs(20), bench.run(&job));
+    let report = run.await.expect("nobody waits in a circle");
+    assert_eq!(
+        (report.totals.copied, report.totals.backups),
+        (2, 2),
+        "{report:?}"
+    );
 }
 
 #[tokio::test]

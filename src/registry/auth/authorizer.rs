@@ -91,7 +91,7 @@ impl Authorizer {
         refused: Option<&Authorization>,
         answer: Failure,
     ) -> Result<Authorization, Failure> {
-        let denied = |text: String| Err(answer.as_kind(ErrorKind::Denied).explained(&text));
+        let denied = |text: String| Err(answer.with_kind(ErrorKind::Denied).explained(&text));
         if refused.is_some_and(|refused| refused.last) {
             return denied(format!("the registry refused {}", self.credential));
         }

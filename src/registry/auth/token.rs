@@ -121,11 +121,11 @@ async fn read(answer: Response, realm: &Realm, credential: &Credential) -> Resul
         return Err(match failure.kind {
             ErrorKind::Denied | ErrorKind::Refused => {
                 let text = format!("the token server {} refused {credential}", place(realm));
-                failure.as_kind(ErrorKind::Denied).explained(&text)
+                failure.with_kind(ErrorKind::Denied).explained(&text)
             }
             // That the server has no such page does not mean that the image is
             // not there.
-            ErrorKind::NotFound => explained(failure.as_kind(ErrorKind::Malformed), realm),
+            ErrorKind::NotFound => explained(failure.with_kind(ErrorKind::Malformed), realm),
             _ => explained(failure, realm),
         });
     }

@@ -6,7 +6,7 @@ use regmirror::store::{ErrorKind, Sink};
 use super::{arriving, backends, put_text, repo};
 
 backends! {
-    memory layout;
+    memory layout registry older_registry;
     what_was_put_is_read_back
     a_sha512_blob_is_read_back
     wrong_content_is_refused_and_leaves_nothing

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{backends, image, parse, put_text, repo, tag, tagged, tags};
 
 backends! {
-    memory layout;
+    memory layout registry older_registry;
     manifests_of_all_kinds_are_read_back_byte_for_byte
     a_manifest_without_tag_is_found_by_digest
     a_tag_moves

@@ -6,7 +6,7 @@ use regmirror::store::Sink;
 use super::{artifact, backends, image, repo, tag, tagged};
 
 backends! {
-    memory layout;
+    memory layout registry older_registry;
     a_referrer_is_listed_with_its_type_and_annotations
     the_subject_may_be_missing
     referrers_are_listed_each_once

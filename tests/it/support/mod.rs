@@ -2,8 +2,14 @@
 
 mod auth;
 pub(crate) mod images;
+pub(crate) mod program;
 pub(crate) mod recorded;
 mod registry;
+
+use std::time::Duration;
+
+use regmirror::http::{HostOptions, HttpClient, RetryPolicy, Tls};
+use regmirror::registry::{Credential, Registry};
 
 pub(crate) use auth::Auth;
 pub(crate) use registry::{Fault, TestRegistry};
@@ -17,4 +23,30 @@ pub(crate) fn client() -> reqwest::Client {
         .no_proxy()
         .build()
         .expect("a client")
+}
+
+/// The client under test for a test registry, of few and short waits.
+pub(crate) fn registry_client(server: &TestRegistry, credential: Credential) -> Registry {
+    registry_client_of(server, credential, HostOptions::CONCURRENT)
+}
+
+/// The same, with so many requests at once in each direction.
+pub(crate) fn registry_client_of(
+    server: &TestRegistry,
+    credential: Credential,
+    concurrent: usize,
+) -> Registry {
+    let retry = RetryPolicy {
+        attempts: 3,
+        base: Duration::from_millis(2),
+        cap: Duration::from_millis(4),
+        patience: Duration::from_millis(1500),
+    };
+    let host = server.address().parse().expect("an address is a host");
+    let options = HostOptions {
+        concurrent,
+        ..HostOptions::new(server.address()).with_tls(Tls::Disabled)
+    };
+    let client = HttpClient::new("regmirror-test").expect("a client");
+    Registry::new(host, &options, credential, &client, retry).expect("a valid address")
 }

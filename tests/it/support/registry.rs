@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use futures::StreamExt;
 use futures::stream;
@@ -75,6 +75,17 @@ impl TestRegistry {
             Options::default(),
         );
         Self::serving(store, router).await
+    }
+
+    /// A registry from before the referrers API: it answers 404 there, and says
+    /// nothing of a subject that is stored.
+    pub(crate) async fn without_referrers() -> Self {
+        let store = MemoryStore::new("test");
+        let router = router(
+            Arc::new(store.clone()) as Arc<dyn Hosted>,
+            Options::default(),
+        );
+        Self::serving(store, router.layer(from_fn(older))).await
     }
 
     async fn serving(store: MemoryStore, router: Router) -> Self {
@@ -224,6 +235,15 @@ async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -
     };
     let line = format!("{line} {}", response.status().as_u16());
     script.lock().log.push(line);
+    response
+}
+
+async fn older(request: Request, next: Next) -> Response {
+    if request.uri().path().contains("/referrers/") {
+        return reply(404, &[], b"404 page not found".to_vec());
+    }
+    let mut response = next.run(request).await;
+    response.headers_mut().remove("oci-subject");
     response
 }
 

@@ -1,0 +1,198 @@
+//! What a configuration means.
+
+use proptest::prelude::*;
+use regmirror::config::{Config, Login};
+use regmirror::http::Tls;
+use regmirror::oci::Location;
+use regmirror::sync::{Backup, Job, Scope};
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "test.yml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn faults(text: &str) -> String {
+    Config::parse(text, "test.yml").unwrap_err().to_string()
+}
+
+fn job(entry: &str) -> Job {
+    let mut config = parse(&format!("sync:\n- {{{entry}}}\n"));
+    config.jobs.remove(0)
+}
+
+#[test]
+fn creds_say_how_a_registry_is_reached() {
+    let config = parse(
+        "creds:\n\
+         - registry: index.docker.io\n  user: me\n  pass: hunter2\n  reqConcurrent: 2\n\
+         - registry: r.test:5000\n  hostname: 127.0.0.1:5001\n  tls: disabled\n  token: abc\n\
+         - {registry: insecure.test, tls: insecure}\n",
+    );
+    let hub = &config.registries[&"docker.io".parse().unwrap()];
+    let Some(Login::Password { user, password }) = &hub.login else {
+        panic!("{hub:?}");
+    };
+    assert_eq!((user.as_str(), password.expose()), ("me", "hunter2"));
+    assert_eq!((hub.tls, hub.concurrent), (Tls::Enabled, Some(2)));
+    assert!(
+        !format!("{config:?}").contains("hunter2"),
+        "a secret is printed"
+    );
+
+    let local = &config.registries[&"r.test:5000".parse().unwrap()];
+    assert_eq!(local.hostname.as_deref(), Some("127.0.0.1:5001"));
+    assert_eq!(local.tls, Tls::Disabled);
+    assert!(matches!(&local.login, Some(Login::Token(token)) if token.expose() == "abc"));
+    assert_eq!(
+        config.registries[&"insecure.test".parse().unwrap()].tls,
+        Tls::Insecure
+    );
+}
+
+#[test]
+fn defaults_hold_until_an_entry_says_otherwise() {
+    let config = parse(
+        "defaults: {backup: old, referrers: true, parallel: 9, userAgent: me/1, skipDockerConfig: true}\n\
+         sync:\n\
+         - {source: a, target: r.test/a, type: image}\n\
+         - {source: b, target: r.test/b, type: image, backup: kept, referrers: false}\n",
+    );
+    let policies: Vec<_> = config
+        .jobs
+        .iter()
+        .map(|job| (job.policy.backup.clone(), job.policy.referrers))
+        .collect();
+    let tag = |name: &str| Some(Backup::Tag(name.parse().unwrap()));
+    assert_eq!(policies, [(tag("old"), true), (tag("kept"), false)]);
+    assert_eq!((config.parallel, config.docker_config), (9, false));
+    assert_eq!(config.user_agent.as_deref(), Some("me/1"));
+    let usual = parse("sync: []");
+    assert_eq!(
+        (usual.parallel, usual.docker_config),
+        (Config::PARALLEL, true)
+    );
+}
+
+#[test]
+fn a_backup_with_a_colon_or_a_slash_is_a_reference() {
+    let backup = |text: &str| {
+        let entry = format!("source: a, target: r.test/a, type: image, backup: \"{text}\"");
+        job(&entry).policy.backup
+    };
+    assert!(matches!(backup("old"), Some(Backup::Tag(_))));
+    for text in ["r.test/attic/a:old", "attic/a", "ocidir://attic:old"] {
+        assert!(matches!(backup(text), Some(Backup::Reference(_))), "{text}");
+    }
+}
+
+#[test]
+fn a_registry_job_takes_a_prefix_at_the_target() {
+    let scope = job("source: s.test, target: \"t.test:5000/mirror/s\", type: registry").scope;
+    let Scope::Registry {
+        source,
+        target,
+        prefix,
+        ..
+    } = &scope
+    else {
+        panic!("{scope:?}");
+    };
+    assert_eq!(source, &Location::Registry("s.test".parse().unwrap()));
+    assert_eq!(target, &Location::Registry("t.test:5000".parse().unwrap()));
+    assert_eq!(prefix.as_str(), "mirror/s");
+    let scope = job("source: s.test, target: \"ocidir://mirror\", type: registry").scope;
+    assert_eq!(scope.target(), &Location::Layout("mirror".into()));
+}
+
+#[test]
+fn jobs_are_named_after_their_target_and_never_alike() {
+    let config = parse(
+        "sync:\n\
+         - {source: a, target: r.test/a, type: image}\n\
+         - {source: b, target: r.test/a, type: image}\n\
+         - {source: c, target: r.test/c, type: image, name: mine}\n",
+    );
+    let names: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
+    assert_eq!(names, ["r.test/a", "r.test/a (2)", "mine"]);
+    let twice = "sync:\n\
+                 - {source: a, target: r.test/a, type: image, name: x}\n\
+                 - {source: a, target: r.test/b, type: image, name: x}\n";
+    assert!(faults(twice).contains("sync[1].name: another entry is called \"x\""));
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_their_places() {
+    let text = "version: 3\n\
+                creds:\n- {registry: \"no host\", tls: maybe}\n\
+                defaults: {parallel: -1}\n\
+                sync:\n\
+                - {source: a, target: r.test/a, type: image, platforms: [linux/amd64]}\n\
+                - {target: \"r.test/A\", type: repository, tags: {deny: [\"[\"]}}\n";
+    let told = faults(text);
+    for place in [
+        "version:",
+        "creds[0].registry:",
+        "creds[0].tls:",
+        "defaults.parallel:",
+        "sync[0].platforms:",
+        "sync[1].source: missing",
+        "sync[1].tags:",
+    ] {
+        assert!(
+            told.contains(&format!("test.yml: {place}")),
+            "{place} is missing:\n{told}"
+        );
+    }
+}
+
+#[test]
+fn oddities_are_warnings() {
+    let config = parse(
+        "colour: red\n\
+         x-anchors: {a: b}\n\
+         sync:\n\
+         - {source: \"a:1\", target: r.test/a, type: repository, repos: {allow: [x]}}\n",
+    );
+    assert_eq!(
+        config.warnings,
+        [
+            "colour: no such key; it has no effect",
+            "sync[0].repos: has no effect for this type",
+            "sync[0].source: the tag has no effect: all tags are copied",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_too_long_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.yml");
+    std::fs::write(&path, "# x\n".repeat(2 << 20)).unwrap();
+    let error = Config::read(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("long.yml") && error.contains("4 MiB"),
+        "{error}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn arbitrary_text_never_panics(text: String) {
+        let _ = Config::parse(&text, "test.yml");
+    }
+
+    #[test]
+    fn what_is_near_a_configuration_never_panics(
+        key in "[a-z]{1,8}",
+        value in "[a-zA-Z0-9:/@.\\[\\]{}\"' -]{0,30}",
+    ) {
+        for text in [
+            format!("{key}: {value}\n"),
+            format!("sync:\n- source: {value}\n  target: {value}\n  type: image\n  {key}: {value}\n"),
+            format!("creds:\n- registry: {value}\n  {key}: {value}\n"),
+        ] {
+            let _ = Config::parse(&text, "test.yml");
+        }
+    }
+}

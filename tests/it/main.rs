@@ -7,6 +7,7 @@ mod command_line;
 mod configuration;
 mod costs;
 mod distribution_spec;
+mod interop;
 mod killed_runs;
 mod layers;
 mod registry_client;

@@ -48,7 +48,7 @@ pub(super) async fn end_8_lists_tags(server: &Server) {
         ("n=0", vec![json!([])]),
         ("last=test1", vec![json!(["test10", "test2", "Z"])]),
         // One that is not there, as when it was deleted meanwhile.
-        ("last=test11&n=1", vec![json!(["test2"])]),
+        ("last=test11&n=1", vec![json!(["test2"]), json!(["Z"])]),
         ("last=test2", vec![json!(["Z"])]),
         ("last=Z", vec![json!([])]),
         ("n=&last=", vec![all.clone()]),

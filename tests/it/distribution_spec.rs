@@ -14,10 +14,12 @@ mod push_manifests;
 use std::sync::Arc;
 
 use regmirror::embedded::{Options, router, serve};
+use regmirror::layout::LayoutStore;
 use regmirror::oci::{Descriptor, Digest, MediaType};
 use regmirror::store::{Hosted, MemoryStore};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -62,13 +64,21 @@ macro_rules! flows_over {
         $(
             #[tokio::test]
             async fn $flow() {
-                $module::$flow(&Server::over(Arc::new($make), Options::default()).await).await;
+                let (store, _folder) = $make;
+                $module::$flow(&Server::over(Arc::new(store), Options::default()).await).await;
             }
         )*
     };
 }
 
-flows_over! { in_memory: MemoryStore::new("test") }
+flows_over! { in_memory: (MemoryStore::new("test"), ()) }
+flows_over! { in_layouts: layouts() }
+
+/// A directory of layouts, and what keeps it there.
+fn layouts() -> (LayoutStore, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    (LayoutStore::new(folder.path().to_owned()), folder)
+}
 
 /// An embedded registry on a port of its own; it ends when it is dropped.
 struct Server {

@@ -12,6 +12,7 @@ mod killed_runs;
 mod layers;
 mod registry_client;
 mod sample_files;
+mod signals;
 mod store_conformance;
 mod support;
 mod sync_invariants;

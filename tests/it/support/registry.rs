@@ -13,6 +13,7 @@ use futures::stream;
 use regmirror::embedded::{Options, router, serve};
 use regmirror::store::{Hosted, MemoryStore};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::auth::{Auth, Guard};
@@ -34,6 +35,8 @@ pub(crate) enum Fault {
     Truncate(usize),
     /// The connection is closed without an answer.
     Drop,
+    /// Served only when [`TestRegistry::release`] is called.
+    Hold,
     /// Served, with the connection closed instead of an answer.
     Lose,
 }
@@ -49,7 +52,13 @@ pub(crate) struct TestRegistry {
 }
 
 #[derive(Debug, Default)]
-struct Script(Mutex<Scenario>);
+struct Script {
+    scenario: Mutex<Scenario>,
+    /// A request is being held.
+    holding: Notify,
+    /// It may go on.
+    released: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Scenario {
@@ -176,6 +185,16 @@ impl TestRegistry {
         self.script.lock().without_referrers = true;
     }
 
+    /// Waits until a request is held.
+    pub(crate) async fn held(&self) {
+        self.script.holding.notified().await;
+    }
+
+    /// Lets the request that is held go on.
+    pub(crate) fn release(&self) {
+        self.script.released.notify_one();
+    }
+
     /// Serves nobody without credentials from now on.
     pub(crate) fn require_auth(&self, auth: Auth) {
         self.script.lock().guard = Some(Guard::new(auth, &self.address));
@@ -184,7 +203,7 @@ impl TestRegistry {
 
 impl Script {
     fn lock(&self) -> MutexGuard<'_, Scenario> {
-        self.0
+        self.scenario
             .lock()
             .expect("no test panics while it holds the lock")
     }
@@ -248,6 +267,11 @@ async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -
         }) => reply(status, &headers, body),
         Some(Fault::FlipBit) => flip_bit(served().await).await,
         Some(Fault::Truncate(length)) => truncate(served().await, length).await,
+        Some(Fault::Hold) => {
+            script.holding.notify_one();
+            script.released.notified().await;
+            served().await
+        }
         Some(Fault::Drop) => {
             script.lock().log.push(format!("{line} dropped"));
             drop_connection()

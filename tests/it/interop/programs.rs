@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::support::program::regmirror;
+
 /// How long a server may take until it listens.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -22,7 +24,9 @@ pub(super) fn installed() -> bool {
     let required = std::env::var("REGMIRROR_REQUIRE_INTEROP").is_ok_and(|value| value == "1");
     assert!(!required, "{absent} is not installed");
     // Not with eprintln!, whose text a test that passes does not show.
-    let _ = writeln!(std::io::stderr(), "skipped: {absent} is not installed");
+    // In one piece, as several tests write at once.
+    let line = format!("skipped: {absent} is not installed\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
     false
 }
 
@@ -74,18 +78,6 @@ pub(super) fn skopeo_raw(image: &str) -> Vec<u8> {
     skopeo(&["inspect", "--raw", "--tls-verify=false", image])
 }
 
-/// regmirror, untouched by the settings of whoever runs the tests.
-fn regmirror() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_regmirror"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy().to_ascii_lowercase();
-        if text.starts_with("regmirror_") || text.ends_with("_proxy") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
 /// What `regmirror once` said of its only job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Report {
@@ -124,7 +116,8 @@ pub(super) fn once(kind: &str, source: &str, target: &str) -> Report {
     let dir = tempfile::tempdir().expect("a directory");
     let config = dir.path().join("config.yml");
     fs::write(&config, text).expect("the configuration is written");
-    let printed = run(regmirror().arg("once").arg("-c").arg(&config));
+    let config = config.to_str().expect("a path that is text");
+    let printed = run(&mut regmirror(&["once", "-c", config]));
     report(&String::from_utf8(printed).expect("regmirror prints text"))
 }
 
@@ -182,8 +175,7 @@ impl Server {
     }
 
     fn embedded(content: &[&str]) -> Self {
-        let mut command = regmirror();
-        command.args(["registry", "serve", "--listen", "127.0.0.1:0"]);
+        let mut command = regmirror(&["registry", "serve", "--listen", "127.0.0.1:0"]);
         command.args(content);
         let dir = tempfile::tempdir().expect("a directory");
         Self::start(command, dir, "serving a registry on http://")

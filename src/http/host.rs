@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
@@ -49,6 +49,8 @@ pub struct Permit {
 #[derive(Debug, Clone)]
 pub struct HostClient {
     client: HttpClient,
+    /// Where the host is; `tls` was said of this origin and of no other.
+    own: Url,
     tls: Tls,
     policy: RetryPolicy,
     state: Arc<HostState>,
@@ -92,11 +94,18 @@ impl HostState {
 }
 
 impl HostClient {
-    /// A host that takes `concurrent` requests at once in each direction; at
-    /// least one.
-    pub fn new(client: &HttpClient, tls: Tls, concurrent: usize, policy: RetryPolicy) -> Self {
+    /// The host at `own` that takes `concurrent` requests at once in each
+    /// direction; at least one.
+    pub fn new(
+        client: &HttpClient,
+        own: Url,
+        tls: Tls,
+        concurrent: usize,
+        policy: RetryPolicy,
+    ) -> Self {
         Self {
             client: client.clone(),
+            own,
             tls,
             policy,
             state: HostState::new(concurrent.max(1)),
@@ -104,7 +113,8 @@ impl HostClient {
     }
 
     /// Another host that this one led to, such as the storage behind it: the
-    /// same pools, TLS and policy, and a state of its own.
+    /// same pools and policy, and a state of its own. Its certificate is
+    /// verified, unless it is this host after all.
     #[must_use]
     pub fn stranger(&self) -> Self {
         Self {
@@ -113,9 +123,11 @@ impl HostClient {
         }
     }
 
-    /// The connection's protection.
-    pub fn tls(&self) -> Tls {
-        self.tls
+    /// Whether the certificate behind `url` is checked. It goes by the URL, not
+    /// by who asks: what this host leads to was never called insecure, and its
+    /// token server may be the host itself.
+    fn verifies(&self, url: &Url) -> bool {
+        self.tls != Tls::Insecure || url.origin() != self.own.origin()
     }
 
     /// Waits until one more request of `class` may be under way. The permit
@@ -225,7 +237,8 @@ impl HostClient {
         request: &mut Request,
         attempt: u32,
     ) -> Result<Result<reqwest::Response, (String, Verdict)>, HttpError> {
-        let client = self.client.pool(&request.url, self.tls != Tls::Insecure)?;
+        let verify = self.verifies(&request.url);
+        let client = self.client.pool(&request.url, verify)?;
         // reqwest's own `read_timeout` runs while a body is being sent, too,
         // and would end every upload that takes longer.
         let limit = match request.is_replayable() {
@@ -251,5 +264,37 @@ impl HostClient {
             "request",
         );
         Ok(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn insecure_is_said_of_one_origin_only() {
+        let client = HttpClient::new("test/1").unwrap();
+        let verifies = |tls, url: &str| {
+            let own = "https://r.io:5000/v2/".parse().unwrap();
+            let host = HostClient::new(&client, own, tls, 1, RetryPolicy::none());
+            let url = url.parse().unwrap();
+            // A token server on the registry itself is asked by the stranger,
+            // and a redirect may lead the host to another one.
+            let both = [host.verifies(&url), host.stranger().verifies(&url)];
+            assert_eq!(both[0], both[1], "{url}");
+            both[0]
+        };
+        for (url, own) in [
+            ("https://r.io:5000/service/token", true),
+            ("https://R.IO:5000/", true),
+            ("https://r.io/", false),
+            ("https://r.io:5001/", false),
+            ("https://s.r.io:5000/", false),
+            ("https://r.io.evil.example:5000/", false),
+        ] {
+            assert_eq!(verifies(Tls::Insecure, url), !own, "{url}");
+            assert!(verifies(Tls::Enabled, url), "{url}");
+            assert!(verifies(Tls::Disabled, url), "{url}");
+        }
     }
 }

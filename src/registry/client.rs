@@ -256,7 +256,8 @@ impl Inner {
         scopes: &Scopes,
     ) -> Result<Response, Failure> {
         let mut authorization = self.auth.known(scopes).await?;
-        // Ends: without, with a known token, with a fresh one, refused.
+        // Ends: without or with what is known, with a remembered token, with a
+        // fresh one, refused.
         loop {
             match &authorization {
                 Some(with) => request.headers.insert(AUTHORIZATION, with.header.clone()),

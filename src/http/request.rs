@@ -1,6 +1,7 @@
 //! Requests that can be sent again, and their answers.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -9,8 +10,9 @@ use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::timeout;
 
-use super::HttpError;
+use super::body::Progress;
 use super::error::{causes, transport};
+use super::{HttpError, Streamed};
 
 /// How long an answer, or its next piece, may keep one waiting.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
@@ -43,7 +45,7 @@ pub enum Payload {
     /// Bytes that can be sent again.
     Bytes(Bytes),
     /// Bytes that pass once; `None` when they have passed.
-    Stream(Option<reqwest::Body>),
+    Stream(Option<Streamed>),
 }
 
 impl fmt::Debug for Payload {
@@ -85,6 +87,14 @@ impl Request {
         !matches!(self.payload, Payload::Stream(_))
     }
 
+    /// How far the body has come, of one that streams and is still there.
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        match &self.payload {
+            Payload::Stream(Some(streamed)) => Some(Arc::clone(&streamed.progress)),
+            _ => None,
+        }
+    }
+
     /// What goes over the wire now.
     pub(super) fn build(&mut self) -> Result<reqwest::Request, HttpError> {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
@@ -99,9 +109,9 @@ impl Request {
             }
             Payload::Empty => {}
             Payload::Bytes(bytes) => *request.body_mut() = Some(bytes.clone().into()),
-            Payload::Stream(body) => {
+            Payload::Stream(streamed) => {
                 let spent = || HttpError::Request("its body has been sent already".to_owned());
-                *request.body_mut() = Some(body.take().ok_or_else(spent)?);
+                *request.body_mut() = Some(streamed.take().ok_or_else(spent)?.body);
             }
         }
         Ok(request)

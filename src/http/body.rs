@@ -2,14 +2,80 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, sleep_until};
 
 type BoxError = Box<dyn Error + Send + Sync>;
+
+/// How long a host may take nothing of a body that is there to be taken.
+const STALL: Duration = Duration::from_secs(60);
+
+/// How long the answer may take after the last byte: registries that store in
+/// S3 copy the whole blob when it is closed.
+const CLOSING: Duration = Duration::from_secs(15 * 60);
+
+/// A body that passes once, and how far it has come.
+pub struct Streamed {
+    pub(super) body: reqwest::Body,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// Who keeps whom waiting while a body is sent. There is no limit on the
+/// whole, for a blob may be of any size and a line of any speed.
+#[derive(Debug)]
+pub(super) struct Progress(Mutex<Phase>);
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// The host has what there was, and has not asked for more since.
+    Taken(Instant),
+    /// The source has nothing yet. It has limits of its own.
+    Source,
+    /// The host has the last byte since then.
+    Complete(Instant),
+}
+
+impl Progress {
+    /// The host is given the body now, and no sooner.
+    pub(super) fn begin(&self) {
+        self.enter(Phase::Taken(Instant::now()));
+    }
+
+    /// Ends, and says why, when the host has kept the body waiting for too
+    /// long.
+    pub(super) async fn stalled(&self) -> String {
+        loop {
+            let now = Instant::now();
+            let phase = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = match phase {
+                Phase::Taken(since) if since + STALL <= now => {
+                    return format!("no progress for {} s", STALL.as_secs());
+                }
+                Phase::Complete(since) if since + CLOSING <= now => {
+                    return format!(
+                        "no answer for {} s after the last byte: operation timed out",
+                        CLOSING.as_secs()
+                    );
+                }
+                Phase::Taken(since) => since + STALL,
+                Phase::Complete(since) => since + CLOSING,
+                // Whatever begins meanwhile cannot be over by then.
+                Phase::Source => now + STALL,
+            };
+            sleep_until(until).await;
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+}
 
 /// A request body of exactly `length` bytes.
 ///
@@ -17,17 +83,20 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// a header that is too small, HTTP/1.1 would cut the body silently. A stream
 /// that is shorter or longer fails the request, and one that fails at its very
 /// end as well: the last piece leaves only when the stream has ended in order.
-pub fn exact_body<E>(stream: BoxStream<'static, Result<Bytes, E>>, length: u64) -> reqwest::Body
+pub fn exact_body<E>(stream: BoxStream<'static, Result<Bytes, E>>, length: u64) -> Streamed
 where
     E: Into<BoxError> + Send + 'static,
 {
-    reqwest::Body::wrap(Exact {
+    let progress = Arc::new(Progress(Mutex::new(Phase::Source)));
+    let body = reqwest::Body::wrap(Exact {
         // reqwest asks for `Sync`, which a boxed stream is not. Nobody waits
         // for this lock: `poll_frame` has the body for itself.
         stream: Mutex::new(stream.fuse().boxed()),
         missing: length,
         held: None,
-    })
+        progress: Arc::clone(&progress),
+    });
+    Streamed { body, progress }
 }
 
 struct Exact<E> {
@@ -37,16 +106,15 @@ struct Exact<E> {
     /// What has come and not left. HTTP/1.1 asks for nothing after the length
     /// is reached, so that without this the end would never be seen.
     held: Option<Bytes>,
+    progress: Arc<Progress>,
 }
 
-impl<E: Into<BoxError>> Body for Exact<E> {
-    type Data = Bytes;
-    type Error = BoxError;
+impl<E: Into<BoxError>> Exact<E> {
+    fn is_drained(&self) -> bool {
+        self.missing == 0 && self.held.is_none()
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let failed = |error: BoxError| Poll::Ready(Some(Err(error)));
         loop {
             let stream = self
@@ -72,6 +140,24 @@ impl<E: Into<BoxError>> Body for Exact<E> {
             }
         }
     }
+}
+
+impl<E: Into<BoxError>> Body for Exact<E> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = self.poll_piece(cx);
+        self.progress.enter(match &polled {
+            Poll::Pending => Phase::Source,
+            Poll::Ready(Some(Ok(_))) if !self.is_drained() => Phase::Taken(Instant::now()),
+            Poll::Ready(_) => Phase::Complete(Instant::now()),
+        });
+        polled
+    }
 
     fn size_hint(&self) -> SizeHint {
         let held = self.held.as_ref().map_or(0, |held| held.len() as u64);
@@ -92,7 +178,7 @@ mod tests {
             .iter()
             .map(|c| Ok::<_, io::Error>(Bytes::from_static(c)))
             .collect();
-        let mut body = exact_body(stream::iter(chunks).boxed(), length);
+        let mut body = exact_body(stream::iter(chunks).boxed(), length).body;
         assert_eq!(body.size_hint().exact(), Some(length));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut seen = 0;

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
 use super::error::transport;
@@ -13,10 +13,6 @@ use super::request::IDLE;
 use super::{
     HttpClient, HttpError, Request, Response, RetryPolicy, Tls, Trail, Verdict, verdict_of_status,
 };
-
-/// How long a streamed upload may take, sending and closing: a bound against
-/// connections that hang for ever, not a limit that a blob should meet.
-const UPLOAD: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// The two kinds of requests that are counted separately, so that a copy that
 /// is reading and waits for its turn to write cannot wait for itself when both
@@ -49,6 +45,8 @@ pub struct Permit {
 #[derive(Debug, Clone)]
 pub struct HostClient {
     client: HttpClient,
+    /// Where the host is; `tls` was said of this origin and of no other.
+    own: Url,
     tls: Tls,
     policy: RetryPolicy,
     state: Arc<HostState>,
@@ -92,11 +90,18 @@ impl HostState {
 }
 
 impl HostClient {
-    /// A host that takes `concurrent` requests at once in each direction; at
-    /// least one.
-    pub fn new(client: &HttpClient, tls: Tls, concurrent: usize, policy: RetryPolicy) -> Self {
+    /// The host at `own` that takes `concurrent` requests at once in each
+    /// direction; at least one.
+    pub fn new(
+        client: &HttpClient,
+        own: Url,
+        tls: Tls,
+        concurrent: usize,
+        policy: RetryPolicy,
+    ) -> Self {
         Self {
             client: client.clone(),
+            own,
             tls,
             policy,
             state: HostState::new(concurrent.max(1)),
@@ -104,7 +109,8 @@ impl HostClient {
     }
 
     /// Another host that this one led to, such as the storage behind it: the
-    /// same pools, TLS and policy, and a state of its own.
+    /// same pools and policy, and a state of its own. Its certificate is
+    /// verified, unless it is this host after all.
     #[must_use]
     pub fn stranger(&self) -> Self {
         Self {
@@ -113,9 +119,11 @@ impl HostClient {
         }
     }
 
-    /// The connection's protection.
-    pub fn tls(&self) -> Tls {
-        self.tls
+    /// Whether the certificate behind `url` is checked. It goes by the URL, not
+    /// by who asks: what this host leads to was never called insecure, and its
+    /// token server may be the host itself.
+    fn verifies(&self, url: &Url) -> bool {
+        self.tls != Tls::Insecure || url.origin() != self.own.origin()
     }
 
     /// Waits until one more request of `class` may be under way. The permit
@@ -225,21 +233,29 @@ impl HostClient {
         request: &mut Request,
         attempt: u32,
     ) -> Result<Result<reqwest::Response, (String, Verdict)>, HttpError> {
-        let client = self.client.pool(&request.url, self.tls != Tls::Insecure)?;
+        let verify = self.verifies(&request.url);
+        let client = self.client.pool(&request.url, verify)?;
+        let began = Instant::now();
+        let progress = request.progress();
+        if let Some(progress) = &progress {
+            progress.begin();
+        }
+        let executed = client.execute(request.build()?);
         // reqwest's own `read_timeout` runs while a body is being sent, too,
         // and would end every upload that takes longer.
-        let limit = match request.is_replayable() {
-            true => IDLE,
-            false => UPLOAD,
-        };
-        let began = Instant::now();
-        let sent = timeout(limit, client.execute(request.build()?)).await;
-        let sent = match sent {
-            Ok(sent) => sent.map_err(transport),
-            Err(_) => {
-                let cause = format!("no answer for {} s: operation timed out", limit.as_secs());
-                Err((cause, Verdict::Transient))
+        let kept_waiting = async {
+            match progress {
+                Some(progress) => progress.stalled().await,
+                None => {
+                    sleep(IDLE).await;
+                    format!("no answer for {} s: operation timed out", IDLE.as_secs())
+                }
             }
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = executed => sent.map_err(transport),
+            cause = kept_waiting => Err((cause, Verdict::Transient)),
         };
         debug!(
             http.method = %request.method,
@@ -251,5 +267,127 @@ impl HostClient {
             "request",
         );
         Ok(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::stream::{self, StreamExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::http::{Payload, exact_body};
+
+    const PIECE: usize = 64 << 10;
+
+    /// Uploads that many pieces, which the source has after `pause` each, to a
+    /// host that takes `taken` of them and answers after `closing`. Gives the
+    /// seconds it took.
+    async fn upload(
+        pieces: usize,
+        pause: Duration,
+        taken: usize,
+        closing: Duration,
+    ) -> (Result<StatusCode, String>, u64) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let url: Url = url.parse().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            let mut buffer = vec![0; PIECE];
+            while !seen.ends_with(b"\r\n\r\n") {
+                seen.push(socket.read_u8().await.unwrap());
+            }
+            for _ in 0..taken {
+                socket.read_exact(&mut buffer).await.unwrap();
+            }
+            sleep(closing).await;
+            let answer = b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n";
+            let _ = socket.write_all(answer).await;
+            std::future::pending::<()>().await;
+        });
+        let source = stream::iter(0..pieces).then(move |_| async move {
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
+            Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; PIECE]))
+        });
+        let body = exact_body(source.boxed(), (pieces * PIECE) as u64);
+        let client = HttpClient::new("test/1").unwrap();
+        let host = HostClient::new(
+            &client,
+            url.clone(),
+            Tls::Disabled,
+            1,
+            RetryPolicy::default(),
+        );
+        let mut request = Request::new(Method::PUT, url).payload(Payload::Stream(Some(body)));
+        let began = Instant::now();
+        let sent = host.send(&mut request).await;
+        server.abort();
+        let sent = sent.map(|answer| answer.status());
+        (
+            sent.map_err(|error| error.to_string()),
+            began.elapsed().as_secs(),
+        )
+    }
+
+    const NEVER: Duration = Duration::from_secs(1 << 30);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_takes_nothing_more_is_given_up() {
+        let (sent, seconds) = upload(1 << 14, Duration::ZERO, 100, NEVER).await;
+        assert!(sent.unwrap_err().contains("no progress for 60 s"));
+        assert!((60..=61).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_may_take_its_time_to_close_a_blob() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let (sent, seconds) = upload(10, Duration::ZERO, 10, minutes(14)).await;
+        assert_eq!(sent, Ok(StatusCode::CREATED));
+        assert_eq!(seconds, 14 * 60);
+        let (sent, seconds) = upload(10, Duration::ZERO, 10, NEVER).await;
+        assert!(sent.unwrap_err().contains("after the last byte"));
+        assert!((900..=901).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_source_is_not_the_host_s_fault() {
+        // In all longer than any limit.
+        let pause = Duration::from_secs(1000);
+        let (sent, seconds) = upload(50, pause, 50, Duration::ZERO).await;
+        assert_eq!(sent, Ok(StatusCode::CREATED));
+        assert!((50_000..50_100).contains(&seconds), "{seconds}");
+    }
+
+    #[test]
+    fn insecure_is_said_of_one_origin_only() {
+        let client = HttpClient::new("test/1").unwrap();
+        let verifies = |tls, url: &str| {
+            let own = "https://r.io:5000/v2/".parse().unwrap();
+            let host = HostClient::new(&client, own, tls, 1, RetryPolicy::none());
+            let url = url.parse().unwrap();
+            // A token server on the registry itself is asked by the stranger,
+            // and a redirect may lead the host to another one.
+            let both = [host.verifies(&url), host.stranger().verifies(&url)];
+            assert_eq!(both[0], both[1], "{url}");
+            both[0]
+        };
+        for (url, own) in [
+            ("https://r.io:5000/service/token", true),
+            ("https://R.IO:5000/", true),
+            ("https://r.io/", false),
+            ("https://r.io:5001/", false),
+            ("https://s.r.io:5000/", false),
+            ("https://r.io.evil.example:5000/", false),
+        ] {
+            assert_eq!(verifies(Tls::Insecure, url), !own, "{url}");
+            assert!(verifies(Tls::Enabled, url), "{url}");
+            assert!(verifies(Tls::Disabled, url), "{url}");
+        }
     }
 }

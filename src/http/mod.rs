@@ -13,7 +13,7 @@ mod request;
 mod retry;
 mod secret;
 
-pub use body::exact_body;
+pub use body::{Streamed, exact_body};
 pub use client::HttpClient;
 pub use error::{HttpError, printable};
 pub use host::{Class, HostClient, Permit};

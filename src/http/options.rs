@@ -6,7 +6,8 @@ pub enum Tls {
     /// HTTPS, the certificate verified.
     #[default]
     Enabled,
-    /// HTTPS, the certificate not verified.
+    /// HTTPS, the certificate not verified: of this host, not of others that
+    /// it leads to.
     Insecure,
     /// Plain HTTP.
     Disabled,

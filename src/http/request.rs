@@ -1,6 +1,7 @@
 //! Requests that can be sent again, and their answers.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -9,11 +10,20 @@ use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::timeout;
 
-use super::HttpError;
+use super::body::Progress;
 use super::error::{causes, transport};
+use super::{HttpError, Streamed};
 
 /// How long an answer, or its next piece, may keep one waiting.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
+
+/// How long a body that is read into memory may take in all. Such bodies are
+/// short, and the time between two pieces alone would let a server that sends
+/// a byte a minute hold its request for ever.
+const WHOLE: Duration = Duration::from_secs(5 * 60);
+
+/// The same for what only explains a failure.
+const EXCERPT: Duration = Duration::from_secs(10);
 
 /// A request that has not been sent.
 #[derive(Debug)]
@@ -35,7 +45,7 @@ pub enum Payload {
     /// Bytes that can be sent again.
     Bytes(Bytes),
     /// Bytes that pass once; `None` when they have passed.
-    Stream(Option<reqwest::Body>),
+    Stream(Option<Streamed>),
 }
 
 impl fmt::Debug for Payload {
@@ -77,6 +87,14 @@ impl Request {
         !matches!(self.payload, Payload::Stream(_))
     }
 
+    /// How far the body has come, of one that streams and is still there.
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        match &self.payload {
+            Payload::Stream(Some(streamed)) => Some(Arc::clone(&streamed.progress)),
+            _ => None,
+        }
+    }
+
     /// What goes over the wire now.
     pub(super) fn build(&mut self) -> Result<reqwest::Request, HttpError> {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
@@ -91,9 +109,9 @@ impl Request {
             }
             Payload::Empty => {}
             Payload::Bytes(bytes) => *request.body_mut() = Some(bytes.clone().into()),
-            Payload::Stream(body) => {
+            Payload::Stream(streamed) => {
                 let spent = || HttpError::Request("its body has been sent already".to_owned());
-                *request.body_mut() = Some(body.take().ok_or_else(spent)?);
+                *request.body_mut() = Some(streamed.take().ok_or_else(spent)?.body);
             }
         }
         Ok(request)
@@ -164,9 +182,22 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// When it is longer than `limit` bytes, of which no more are read, or
-    /// when it breaks off.
-    pub async fn bytes(mut self, limit: usize) -> Result<Bytes, HttpError> {
+    /// When it is longer than `limit` bytes, of which no more are read, when it
+    /// breaks off, or when it takes longer than 5 minutes.
+    pub async fn bytes(self, limit: usize) -> Result<Bytes, HttpError> {
+        match timeout(WHOLE, self.read(limit)).await {
+            Ok(read) => read,
+            Err(_) => Err(HttpError::Transport {
+                cause: format!(
+                    "no end of the answer in {} s: operation timed out",
+                    WHOLE.as_secs()
+                ),
+                trail: Trail::default(),
+            }),
+        }
+    }
+
+    async fn read(mut self, limit: usize) -> Result<Bytes, HttpError> {
         if self
             .content_length()
             .is_some_and(|length| length > limit as u64)
@@ -183,15 +214,20 @@ impl Response {
         Ok(all.freeze())
     }
 
-    /// The body's first `limit` bytes, or what came of them: for messages.
+    /// The body's first `limit` bytes, or what came of them in 10 seconds: for
+    /// messages.
     pub async fn excerpt(mut self, limit: usize) -> Bytes {
         let mut all = BytesMut::new();
-        while let Ok(Some(chunk)) = self.chunk().await {
-            all.extend_from_slice(&chunk[..chunk.len().min(limit - all.len())]);
-            if all.len() == limit {
-                break;
+        let reading = async {
+            while let Ok(Some(chunk)) = self.chunk().await {
+                all.extend_from_slice(&chunk[..chunk.len().min(limit - all.len())]);
+                if all.len() == limit {
+                    break;
+                }
             }
-        }
+        };
+        // Whether it came to an end or not, there is no more of it.
+        let _ = timeout(EXCERPT, reading).await;
         all.freeze()
     }
 
@@ -218,5 +254,47 @@ impl Response {
                 causes(&elapsed)
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// An answer of which a byte comes every 3 seconds.
+    fn trickle(bytes: usize) -> Response {
+        let pieces = stream::iter(0..bytes).then(|_| async {
+            sleep(Duration::from_secs(3)).await;
+            Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
+        });
+        let body = reqwest::Body::wrap_stream(pieces);
+        Response {
+            inner: http::Response::new(body).into(),
+            trail: Trail::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_in_memory_has_to_come_in_time() {
+        let began = Instant::now();
+        assert_eq!(trickle(90).bytes(1000).await.unwrap().len(), 90);
+        assert_eq!(began.elapsed().as_secs(), 270);
+
+        let began = Instant::now();
+        let error = trickle(900).bytes(1000).await.unwrap_err();
+        assert!(matches!(error, HttpError::Transport { .. }), "{error}");
+        assert!(error.to_string().contains("in 300 s"), "{error}");
+        assert_eq!(began.elapsed().as_secs(), 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_excerpt_is_what_came_soon() {
+        let began = Instant::now();
+        assert_eq!(trickle(900).excerpt(1000).await, "xxx");
+        assert_eq!(began.elapsed().as_secs(), 10);
+        assert_eq!(trickle(2).excerpt(1000).await, "xx");
+        assert_eq!(trickle(900).excerpt(1).await, "x");
     }
 }

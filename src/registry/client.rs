@@ -79,7 +79,7 @@ impl Registry {
             StoreError::new(ErrorKind::Malformed, "use", subject)
                 .because("expected host or host:port")
         })?;
-        let http = HostClient::new(client, options.tls, options.concurrent, retry);
+        let http = HostClient::new(client, base.clone(), options.tls, options.concurrent, retry);
         let auth = Authorizer::new(credential, base.clone(), http.stranger());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -256,7 +256,8 @@ impl Inner {
         scopes: &Scopes,
     ) -> Result<Response, Failure> {
         let mut authorization = self.auth.known(scopes).await?;
-        // Ends: without, with a known token, with a fresh one, refused.
+        // Ends: without or with what is known, with a remembered token, with a
+        // fresh one, refused.
         loop {
             match &authorization {
                 Some(with) => request.headers.insert(AUTHORIZATION, with.header.clone()),

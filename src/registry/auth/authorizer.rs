@@ -54,6 +54,24 @@ pub(crate) struct Authorization {
     pub(crate) header: HeaderValue,
     /// There is nothing better: if this is refused, the answer is no.
     last: bool,
+    /// It was the answer to a 401, so that the next answer is the last.
+    answers: bool,
+    /// Of a token that was fetched for this request: where, and for what.
+    fetched: Option<(Realm, Scopes)>,
+}
+
+impl Authorization {
+    /// Something that is sent without having been asked for. It is not the
+    /// last word: the registry may want something else for this request than
+    /// it wanted for the one before.
+    fn known(header: HeaderValue) -> Self {
+        Self {
+            header,
+            last: false,
+            answers: false,
+            fetched: None,
+        }
+    }
 }
 
 impl Authorizer {
@@ -75,7 +93,7 @@ impl Authorizer {
         let scheme = self.lock().scheme.clone();
         match scheme {
             None => Ok(None),
-            Some(Scheme::Basic) => Ok(self.basic()),
+            Some(Scheme::Basic) => Ok(self.basic().map(Authorization::known)),
             Some(Scheme::Bearer(realm)) => {
                 self.bearer(&realm, scopes, scopes, None).await.map(Some)
             }
@@ -92,8 +110,9 @@ impl Authorizer {
         answer: Failure,
     ) -> Result<Authorization, Failure> {
         let denied = |text: String| Err(answer.with_kind(ErrorKind::Denied).explained(&text));
+        let refusal = || format!("the registry refused {}", self.credential);
         if refused.is_some_and(|refused| refused.last) {
-            return denied(format!("the registry refused {}", self.credential));
+            return denied(refusal());
         }
         let bearers = challenges
             .iter()
@@ -103,8 +122,21 @@ impl Authorizer {
             match self.realm(challenge) {
                 Ok(realm) => {
                     let asked = scopes.with_challenged(challenge.get("scope").unwrap_or_default());
+                    let fetched = refused.and_then(|refused| refused.fetched.as_ref());
+                    if fetched.is_some_and(|(from, to)| *from == realm && *to == asked) {
+                        // Another one would be no different.
+                        return denied(refusal());
+                    }
                     self.lock().scheme = Some(Scheme::Bearer(realm.clone()));
-                    return self.bearer(&realm, scopes, &asked, refused).await;
+                    let mut found = self.bearer(&realm, scopes, &asked, refused).await?;
+                    // A remembered token may have been revoked, and is
+                    // renewed once. Two answers are the most: a registry that
+                    // names another token server every time must not be
+                    // followed in a circle.
+                    let second = refused.is_some_and(|refused| refused.answers);
+                    found.last |= second || found.fetched.is_some();
+                    found.answers = true;
+                    return Ok(found);
                 }
                 Err(reason) => unusable = Some(reason),
             }
@@ -113,14 +145,20 @@ impl Authorizer {
             .iter()
             .any(|challenge| challenge.scheme == "basic")
         {
-            let Some(basic) = self.basic() else {
+            let Some(header) = self.basic() else {
                 return denied(format!(
                     "the registry wants a user and password, not {}",
                     self.credential
                 ));
             };
+            if refused.is_some_and(|refused| refused.header == header) {
+                return denied(refusal());
+            }
             self.lock().scheme = Some(Scheme::Basic);
-            return Ok(basic);
+            return Ok(Authorization {
+                last: true,
+                ..Authorization::known(header)
+            });
         }
         let reason = unusable.unwrap_or_else(|| {
             "the registry does not say how to sign in (no Basic or Bearer challenge)".to_owned()
@@ -128,12 +166,9 @@ impl Authorizer {
         denied(reason)
     }
 
-    fn basic(&self) -> Option<Authorization> {
+    fn basic(&self) -> Option<HeaderValue> {
         match &self.credential {
-            Credential::Basic { user, password } => Some(Authorization {
-                header: basic(user, password),
-                last: true,
-            }),
+            Credential::Basic { user, password } => Some(basic(user, password)),
             _ => None,
         }
     }
@@ -177,7 +212,10 @@ impl Authorizer {
                     "the registry token cannot stand in a header",
                 )
             })?;
-            return Ok(Authorization { header, last: true });
+            return Ok(Authorization {
+                last: true,
+                ..Authorization::known(header)
+            });
         }
         let slot = self.slot(realm, scopes);
         let arrived = Instant::now();
@@ -186,10 +224,7 @@ impl Authorizer {
             && token.until > Instant::now()
             && refused.is_none_or(|refused| refused.header != token.header)
         {
-            return Ok(Authorization {
-                header: token.header.clone(),
-                last: false,
-            });
+            return Ok(Authorization::known(token.header.clone()));
         }
         if let Some((when, kind, text)) = &slot.failed
             && *when >= arrived
@@ -201,7 +236,10 @@ impl Authorizer {
             Ok(token) => {
                 let header = token.header.clone();
                 slot.token = Some(token);
-                Ok(Authorization { header, last: true })
+                Ok(Authorization {
+                    fetched: Some((realm.clone(), asked.clone())),
+                    ..Authorization::known(header)
+                })
             }
             Err(failure) => {
                 slot.failed = Some((Instant::now(), failure.kind, failure.text()));

@@ -159,6 +159,88 @@ async fn a_refused_token_is_renewed_once() {
     assert_eq!((server.count("HEAD "), server.count("GET /token")), (2, 1));
 }
 
+/// A 401 that names this token service on `server`.
+fn service(server: &TestRegistry, name: &str) -> super::Fault {
+    let realm = format!("http://{}/token", server.address());
+    let challenge = format!("Bearer realm=\"{realm}\",service=\"{name}\"");
+    reply(401, &[("www-authenticate", challenge.as_str())], "")
+}
+
+#[tokio::test]
+async fn repositories_of_one_registry_may_have_different_token_servers() {
+    let server = TestRegistry::start().await;
+    stored(&server, "a", "1").await;
+    stored(&server, "b", "1").await;
+    server.require_auth(bearer());
+    let client = registry_client(&server, user("s3cret"));
+    let tag = tag("1");
+    client.resolve(&repo("a"), &tag).await.unwrap();
+
+    // What is fetched ahead comes from where the other one's came from.
+    server.clear_log();
+    server.on("HEAD", "/b/", 1, service(&server, "other"));
+    assert!(client.resolve(&repo("b"), &tag).await.unwrap().is_some());
+    let log = server.log();
+    assert_eq!(server.count("HEAD "), 2, "{log:?}");
+    assert_eq!(server.count("GET /token?service=test"), 1, "{log:?}");
+    assert_eq!(server.count("GET /token?service=other"), 1, "{log:?}");
+
+    // One that names what was just asked for gets no second try, ...
+    server.clear_log();
+    server.on("HEAD", "/c/", usize::MAX, service(&server, "other"));
+    let error = client.resolve(&repo("c"), &tag).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!((server.count("HEAD "), server.count("GET /token")), (1, 1));
+
+    // ... and one that always names another is not followed in a circle, even
+    // when there are tokens of all of them.
+    for name in ["x", "y", "x", "y"] {
+        server.on("HEAD", "/a/", 1, service(&server, name));
+        let _ = client.resolve(&repo("a"), &tag).await;
+    }
+    for name in ["x", "y", "x", "y", "x", "y"] {
+        server.on("HEAD", "/a/", 1, service(&server, name));
+    }
+    server.clear_log();
+    let error = client.resolve(&repo("a"), &tag).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(server.count("HEAD ") <= 3, "{:?}", server.log());
+    assert!(server.count("GET /token") <= 1, "{:?}", server.log());
+}
+
+#[tokio::test]
+async fn a_registry_may_change_between_basic_and_tokens() {
+    let server = TestRegistry::start().await;
+    let image = stored(&server, "a", "1").await;
+    server.require_auth(basic());
+    let client = registry_client(&server, user("s3cret"));
+    let (repo, tag) = (repo("a"), tag("1"));
+    client.resolve(&repo, &tag).await.unwrap();
+
+    server.require_auth(bearer());
+    server.clear_log();
+    assert!(client.resolve(&repo, &tag).await.unwrap().is_some());
+    assert_eq!((server.count("HEAD "), server.count("GET /token")), (2, 1));
+
+    // And back, for a repository whose token is fetched ahead.
+    let digest = image.digest().to_string();
+    let served = reply(200, &[("docker-content-digest", digest.as_str())], "");
+    let wants_basic = reply(401, &[("www-authenticate", "Basic realm=\"x\"")], "");
+    server.on("HEAD", "/b/", 1, wants_basic.clone());
+    server.on("HEAD", "/b/", 1, served);
+    server.clear_log();
+    let found = client.resolve(&super::repo("b"), &tag).await.unwrap();
+    assert_eq!(found.as_ref(), Some(image.digest()));
+    assert_eq!((server.count("HEAD "), server.count("GET /token")), (2, 1));
+
+    // Basic that is refused is not sent again.
+    server.on("HEAD", "/c/", usize::MAX, wants_basic);
+    server.clear_log();
+    let error = client.resolve(&super::repo("c"), &tag).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(server.log().len(), 1, "{:?}", server.log());
+}
+
 #[tokio::test]
 async fn credentials_do_not_go_where_they_do_not_belong() {
     let server = TestRegistry::start().await;

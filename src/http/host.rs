@@ -276,6 +276,7 @@ mod tests {
     use futures::stream::{self, StreamExt};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
 
     use super::*;
     use crate::http::{Payload, exact_body};
@@ -294,7 +295,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let url: Url = url.parse().unwrap();
-        let server = tokio::spawn(async move {
+        let mut server = JoinSet::new();
+        server.spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut seen = Vec::new();
             let mut buffer = vec![0; PIECE];
@@ -327,7 +329,7 @@ mod tests {
         let mut request = Request::new(Method::PUT, url).payload(Payload::Stream(Some(body)));
         let began = Instant::now();
         let sent = host.send(&mut request).await;
-        server.abort();
+        drop(server);
         let sent = sent.map(|answer| answer.status());
         (
             sent.map_err(|error| error.to_string()),

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use reqwest::{Method, Url};
@@ -14,6 +15,7 @@ use super::auth::Scopes;
 use super::client::{Inner, Redirects};
 use super::failure::Failure;
 use super::links::next_page;
+use super::seam::driven;
 use crate::http::Request;
 use crate::oci::{Repository, Tag};
 use crate::store::{ErrorKind, Listing, Page, StoreError};
@@ -31,8 +33,8 @@ const NAMES: usize = 1_000_000;
 const BODY: usize = 8 << 20;
 
 /// A list, read up to some page.
-struct Reading<'a, T> {
-    registry: &'a Inner,
+struct Reading<T> {
+    registry: Arc<Inner>,
     scopes: Scopes,
     member: &'static str,
     /// The next page, if there is one.
@@ -52,39 +54,40 @@ struct RawPage {
 }
 
 impl Inner {
-    pub(super) fn tags<'a>(&'a self, repo: &Repository) -> Listing<'a, Tag> {
+    pub(super) fn tags(self: Arc<Self>, repo: &Repository) -> Listing<'static, Tag> {
         let first = self.url(repo, &format!("tags/list?n={PAGE}"));
         let subject = self.repository(repo);
         let error = move |failure: Failure| failure.at("list the tags of", subject.clone());
         self.list(first, "tags", Scopes::pull(repo), error)
     }
 
-    pub(super) fn repositories(&self) -> Listing<'_, Repository> {
+    pub(super) fn repositories(self: Arc<Self>) -> Listing<'static, Repository> {
         let first = self.url_of(&format!("_catalog?n={PAGE}"));
-        let error = |failure: Failure| {
+        let (name, anonymous) = (self.name().to_owned(), self.is_anonymous());
+        let error = move |failure: Failure| {
             let failure = match failure.status.map(|status| status.as_u16()) {
                 Some(404 | 405) => failure
                     .with_kind(ErrorKind::Unsupported)
                     .explained("the registry does not list its repositories"),
-                Some(401 | 403) if self.is_anonymous() => {
+                Some(401 | 403) if anonymous => {
                     failure.explained("the registry does not list its repositories to everybody")
                 }
                 _ => failure,
             };
-            failure.at("list the repositories of", self.name())
+            failure.at("list the repositories of", name.clone())
         };
         self.list(first, "repositories", Scopes::catalog(), error)
     }
 
-    fn list<'a, T>(
-        &'a self,
+    fn list<T>(
+        self: Arc<Self>,
         first: Result<Url, Failure>,
         member: &'static str,
         scopes: Scopes,
-        error: impl Fn(Failure) -> StoreError + Send + Sync + Clone + 'a,
-    ) -> Listing<'a, T>
+        error: impl Fn(Failure) -> StoreError + Send + Sync + Clone + 'static,
+    ) -> Listing<'static, T>
     where
-        T: FromStr + Clone + Eq + Hash + Send + 'a,
+        T: FromStr + Clone + Eq + Hash + Send + 'static,
     {
         let first = match first {
             Ok(first) => first,
@@ -102,7 +105,8 @@ impl Inner {
         stream::try_unfold(reading, move |mut reading| {
             let error = error.clone();
             async move {
-                match reading.page().await {
+                let (page, reading) = driven(async move { (reading.page().await, reading) }).await;
+                match page {
                     Ok(Some(page)) => Ok(Some((page, reading))),
                     Ok(None) => Ok(None),
                     Err(failure) => Err(error(failure)),
@@ -113,7 +117,7 @@ impl Inner {
     }
 }
 
-impl<T: FromStr + Clone + Eq + Hash> Reading<'_, T> {
+impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
     async fn page(&mut self) -> Result<Option<Page<T>>, Failure> {
         let Some(url) = self.next.take() else {
             return Ok(None);

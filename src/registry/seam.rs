@@ -1,12 +1,31 @@
 //! A registry as a store.
+//!
+//! What the traits are asked runs in a task of its own. Whoever asked may not
+//! look at it for a while, as a stream does that waits until there is room for
+//! its next item; a request that nobody drives would keep its place at the host
+//! from the very requests that are waited for.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Registry;
+use super::client::Inner;
 use crate::oci::{Descriptor, Digest, Manifest, Repository, Tag, TagOrDigest};
 use crate::store::{Blob, Listing, Sink, Source, StoreError};
+
+/// Drives `work` to its end, or until nobody waits for it any more.
+pub(super) async fn driven<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "owned by the handle, which is waited for"
+    )]
+    let task = AbortOnDropHandle::new(tokio::spawn(work));
+    task.await.unwrap_or_else(|ended| {
+        std::panic::resume_unwind(ended.into_panic());
+    })
+}
 
 #[async_trait]
 impl Source for Registry {
@@ -19,46 +38,52 @@ impl Source for Registry {
         repo: &Repository,
         reference: &TagOrDigest,
     ) -> Result<Option<Digest>, StoreError> {
-        let resolved = self.inner.resolve(repo, reference).await;
-        resolved.map_err(|failure| {
-            let action = match reference {
-                TagOrDigest::Tag(_) => "read tag",
-                TagOrDigest::Digest(_) => "look for manifest",
-            };
-            failure.at(action, self.inner.image(repo, reference))
+        let (inner, repo, reference) = (self.inner(), repo.clone(), reference.clone());
+        driven(async move {
+            let resolved = inner.resolve(&repo, &reference).await;
+            resolved.map_err(|failure| {
+                let action = match reference {
+                    TagOrDigest::Tag(_) => "read tag",
+                    TagOrDigest::Digest(_) => "look for manifest",
+                };
+                failure.at(action, inner.image(&repo, &reference))
+            })
         })
+        .await
     }
 
     async fn manifest(&self, repo: &Repository, digest: &Digest) -> Result<Manifest, StoreError> {
-        let manifest = self.inner.manifest(repo, digest).await;
-        manifest.map_err(|failure| {
-            failure.at(
-                "read manifest",
-                self.inner.image(repo, &digest.clone().into()),
-            )
+        let (inner, repo, digest) = (self.inner(), repo.clone(), digest.clone());
+        driven(async move {
+            let manifest = inner.manifest(&repo, &digest).await;
+            manifest
+                .map_err(|failure| failure.at("read manifest", inner.image(&repo, &digest.into())))
         })
+        .await
     }
 
     async fn has_blob(&self, repo: &Repository, blob: &Descriptor) -> Result<bool, StoreError> {
-        let found = self.inner.has_blob(repo, blob).await;
-        found.map_err(|failure| {
-            failure.at(
-                "look for blob",
-                self.inner.image(repo, &blob.digest.clone().into()),
-            )
+        let (inner, repo, blob) = (self.inner(), repo.clone(), blob.clone());
+        driven(async move {
+            let found = inner.has_blob(&repo, &blob).await;
+            found.map_err(|failure| {
+                failure.at("look for blob", inner.image(&repo, &blob.digest.into()))
+            })
         })
+        .await
     }
 
     async fn blob(&self, repo: &Repository, blob: &Descriptor) -> Result<Blob, StoreError> {
-        Arc::clone(&self.inner).blob(repo, blob).await
+        let (inner, repo, blob) = (self.inner(), repo.clone(), blob.clone());
+        driven(async move { inner.blob(&repo, &blob).await }).await
     }
 
     fn tags<'a>(&'a self, repo: &Repository) -> Listing<'a, Tag> {
-        self.inner.tags(repo)
+        self.inner().tags(repo)
     }
 
     fn repositories(&self) -> Listing<'_, Repository> {
-        self.inner.repositories()
+        self.inner().repositories()
     }
 
     async fn referrers(
@@ -66,18 +91,22 @@ impl Source for Registry {
         repo: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, StoreError> {
-        let found = self.inner.referrers(repo, subject).await;
-        found.map_err(|failure| {
-            let subject = self.inner.image(repo, &subject.clone().into());
-            failure.at("list the referrers of", subject)
+        let (inner, repo, subject) = (self.inner(), repo.clone(), subject.clone());
+        driven(async move {
+            let found = inner.referrers(&repo, &subject).await;
+            found.map_err(|failure| {
+                failure.at("list the referrers of", inner.image(&repo, &subject.into()))
+            })
         })
+        .await
     }
 }
 
 #[async_trait]
 impl Sink for Registry {
     async fn put_blob(&self, repo: &Repository, blob: Blob) -> Result<(), StoreError> {
-        self.inner.put_blob(repo, blob).await
+        let (inner, repo) = (self.inner(), repo.clone());
+        driven(async move { inner.put_blob(&repo, blob).await }).await
     }
 
     async fn mount_blob(
@@ -86,7 +115,8 @@ impl Sink for Registry {
         blob: &Descriptor,
         from: &Repository,
     ) -> Result<bool, StoreError> {
-        Ok(self.inner.mount_blob(repo, blob, from).await)
+        let (inner, repo, blob, from) = (self.inner(), repo.clone(), blob.clone(), from.clone());
+        Ok(driven(async move { inner.mount_blob(&repo, &blob, &from).await }).await)
     }
 
     async fn put_manifest(
@@ -95,14 +125,19 @@ impl Sink for Registry {
         manifest: &Manifest,
         tag: Option<&Tag>,
     ) -> Result<(), StoreError> {
-        let stored = self.inner.put_manifest(repo, manifest, tag).await;
-        stored.map_err(|failure| {
-            let reference = match tag {
-                Some(tag) => tag.clone().into(),
-                None => manifest.digest().clone().into(),
-            };
-            failure.at("store manifest", self.inner.image(repo, &reference))
+        let (inner, repo) = (self.inner(), repo.clone());
+        let (manifest, tag) = (manifest.clone(), tag.cloned());
+        driven(async move {
+            let stored = inner.put_manifest(&repo, &manifest, tag.as_ref()).await;
+            stored.map_err(|failure| {
+                let reference = match tag {
+                    Some(tag) => tag.into(),
+                    None => manifest.digest().clone().into(),
+                };
+                failure.at("store manifest", inner.image(&repo, &reference))
+            })
         })
+        .await
     }
 
     async fn delete_manifest(
@@ -110,23 +145,32 @@ impl Sink for Registry {
         repo: &Repository,
         reference: &TagOrDigest,
     ) -> Result<(), StoreError> {
-        let deleted = self.inner.delete_manifest(repo, reference).await;
-        deleted.map_err(|failure| {
-            let action = match reference {
-                TagOrDigest::Tag(_) => "delete tag",
-                TagOrDigest::Digest(_) => "delete manifest",
-            };
-            failure.at(action, self.inner.image(repo, reference))
+        let (inner, repo, reference) = (self.inner(), repo.clone(), reference.clone());
+        driven(async move {
+            let deleted = inner.delete_manifest(&repo, &reference).await;
+            deleted.map_err(|failure| {
+                let action = match reference {
+                    TagOrDigest::Tag(_) => "delete tag",
+                    TagOrDigest::Digest(_) => "delete manifest",
+                };
+                failure.at(action, inner.image(&repo, &reference))
+            })
         })
+        .await
     }
 
     async fn delete_blob(&self, repo: &Repository, digest: &Digest) -> Result<(), StoreError> {
-        let deleted = self.inner.delete_blob(repo, digest).await;
-        deleted.map_err(|failure| {
-            failure.at(
-                "delete blob",
-                self.inner.image(repo, &digest.clone().into()),
-            )
+        let (inner, repo, digest) = (self.inner(), repo.clone(), digest.clone());
+        driven(async move {
+            let deleted = inner.delete_blob(&repo, &digest).await;
+            deleted.map_err(|failure| failure.at("delete blob", inner.image(&repo, &digest.into())))
         })
+        .await
+    }
+}
+
+impl Registry {
+    fn inner(&self) -> Arc<Inner> {
+        Arc::clone(&self.inner)
     }
 }

@@ -1,9 +1,14 @@
 //! What a run costs in requests.
 
+use std::time::Duration;
+
+use regmirror::app::{OpenStores, RetryPolicy, run_once};
+use regmirror::config::Config;
+use tokio_util::sync::CancellationToken;
+
 use crate::support::bench::{Bench, failures};
 use crate::support::images::{push_image, push_index, push_referrer, repo};
 use crate::support::{Auth, TestRegistry};
-use regmirror::app::RetryPolicy;
 
 const ALL: &str = "source: SOURCE/app, target: TARGET/app, type: repository, referrers: true";
 const IMAGE: &str = "source: 'SOURCE/app:1', target: 'TARGET/app:1', type: image";
@@ -105,4 +110,42 @@ async fn what_the_target_has_is_not_fetched_for_another_tag() {
     let retag = IMAGE.replace("TARGET/app:1", "TARGET/app:2");
     assert_eq!(bench.run(&[&retag]).await.totals.copied, 1);
     assert_eq!(bench.source.log(), ["HEAD /v2/app/manifests/1 200"]);
+}
+
+/// Planning that waits for its turn must not keep the places at a registry
+/// from the copies that it waits for.
+#[tokio::test]
+async fn many_tags_in_several_jobs_get_through_one_place_at_a_time() {
+    let bench = Bench::new().await;
+    for name in 0..40 {
+        let content = format!("layer {name}");
+        let tag = format!("t{name}");
+        push_image(
+            bench.source.store(),
+            &repo("app"),
+            Some(&tag),
+            &[content.as_bytes()],
+        )
+        .await;
+    }
+    for concurrent in [1, 6] {
+        let entries = [format!("{concurrent}a"), format!("{concurrent}b")].map(|to| {
+            format!("source: SOURCE/app, target: TARGET/{to}, type: repository, referrers: true")
+        });
+        let text = bench
+            .config(&entries.each_ref().map(String::as_str))
+            .replace(
+                "tls: disabled",
+                &format!("tls: disabled, reqConcurrent: {concurrent}"),
+            )
+            .replace("skipDockerConfig", "parallel: 2, skipDockerConfig");
+        let config = Config::parse(&text, "test").unwrap();
+        let stores = OpenStores::new(&config, RetryPolicy::none()).unwrap();
+        let stop = CancellationToken::new();
+        let run = run_once(&config, stores, &stop);
+        let summary = tokio::time::timeout(Duration::from_secs(60), run)
+            .await
+            .expect("nobody waits for a place that nobody gives back");
+        assert_eq!((summary.totals.copied, summary.totals.failed), (80, 0));
+    }
 }

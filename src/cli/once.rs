@@ -1,6 +1,5 @@
 //! `regmirror once`: run every job a single time.
 
-use std::io::Read;
 use std::path::Path;
 
 use super::args::Once;
@@ -54,13 +53,8 @@ pub(super) async fn run(path: Option<&Path>, arguments: &Once) -> Exit {
 }
 
 fn read(path: &Path) -> Result<Config, ConfigError> {
-    if path.as_os_str() != "-" {
-        return Config::read(path);
-    }
-    let mut text = String::new();
-    let origin = "standard input".to_owned();
-    match std::io::stdin().read_to_string(&mut text) {
-        Ok(_) => Config::parse(&text, &origin),
-        Err(cause) => Err(ConfigError::Unreadable { origin, cause }),
+    match path.as_os_str() == "-" {
+        true => Config::read_from(std::io::stdin(), "standard input"),
+        false => Config::read(path),
     }
 }

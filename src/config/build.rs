@@ -150,8 +150,11 @@ fn registries(creds: &[raw::Creds], faults: &mut Faults) -> BTreeMap<Host, Regis
                 count
             }
         };
+        let hostname = optional_text(&at("hostname"), entry.hostname.as_ref(), faults);
+        let hostname: Option<Host> =
+            hostname.and_then(|text| faults.keep(&at("hostname"), text.parse()));
         let registry = Registry {
-            hostname: optional_text(&at("hostname"), entry.hostname.as_ref(), faults),
+            hostname: hostname.map(|host| host.to_string()),
             tls,
             login: login(number, entry, faults),
             concurrent,
@@ -265,6 +268,12 @@ fn job(
             None
         }
     }?;
+    if backup.is_some() && !matches!(scope, Scope::Image { .. }) {
+        warnings.push(format!(
+            "{}: one place for all tags: of the images overwritten in a run, the last one is kept",
+            at("backup")
+        ));
+    }
     if is_to_itself(&scope) {
         faults.add(
             at("target"),

@@ -11,6 +11,7 @@ mod raw;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 pub use fault::ConfigError;
@@ -77,11 +78,23 @@ impl Config {
     /// When it cannot be read, or with every fault that was found in it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let origin = path.display().to_string();
-        let text = read_bounded(path).map_err(|cause| ConfigError::Unreadable {
-            origin: origin.clone(),
+        match std::fs::File::open(path) {
+            Ok(file) => Self::read_from(file, &origin),
+            Err(cause) => Err(ConfigError::Unreadable { origin, cause }),
+        }
+    }
+
+    /// Reads a stream to its end; `origin` names it in messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::read`].
+    pub fn read_from(stream: impl Read, origin: &str) -> Result<Self, ConfigError> {
+        let text = read_bounded(stream).map_err(|cause| ConfigError::Unreadable {
+            origin: origin.to_owned(),
             cause,
         })?;
-        Self::parse(&text, &origin)
+        Self::parse(&text, origin)
     }
 
     /// Reads text; `origin` names it in messages.
@@ -101,11 +114,9 @@ impl Config {
     }
 }
 
-fn read_bounded(path: &Path) -> std::io::Result<String> {
-    use std::io::Read;
+fn read_bounded(stream: impl Read) -> std::io::Result<String> {
     let mut text = String::new();
-    let file = std::fs::File::open(path)?;
-    if file.take(MAX_SIZE + 1).read_to_string(&mut text)? as u64 > MAX_SIZE {
+    if stream.take(MAX_SIZE + 1).read_to_string(&mut text)? as u64 > MAX_SIZE {
         let message = format!("longer than the {} MiB that are read", MAX_SIZE >> 20);
         return Err(std::io::Error::other(message));
     }

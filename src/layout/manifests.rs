@@ -72,13 +72,16 @@ impl Layout {
     ) -> Result<(), StoreError> {
         // Unlike blobs, manifests are small enough to compare, so that a
         // damaged one is repaired.
-        if !self.has_manifest(manifest.digest())? {
-            self.write(manifest.digest(), manifest.bytes())?;
-        }
+        let write = || match self.has_manifest(manifest.digest())? {
+            true => Ok(()),
+            false => self.write(manifest.digest(), manifest.bytes()),
+        };
         if tag.is_none() && manifest.subject().is_none() {
-            return Ok(());
+            return write();
         }
         self.update(|index| {
+            // Under the lock: somebody may be deleting the same manifest.
+            write()?;
             if let Some(subject) = manifest.subject() {
                 let list = self.referrer_list(index, &subject.digest)?;
                 if let Some(bytes) = with_referrer(list.as_ref(), &manifest.referrer_descriptor()) {
@@ -117,9 +120,13 @@ impl Layout {
             index.remove_digest(digest);
             Ok(true)
         })?;
-        // After the index, so that a crash between leaves no dangling entry.
+        // After the index, so that a crash between leaves no dangling entry;
+        // and only if nobody has listed it again since.
         if found {
-            self.remove(digest)?;
+            self.update(|index| match index.lists(digest) {
+                true => Ok(()),
+                false => self.remove(digest).map(drop),
+            })?;
         }
         Ok(found)
     }

@@ -38,7 +38,12 @@ impl LayoutStore {
     }
 
     fn error(&self, kind: ErrorKind, action: &'static str, subject: &str) -> StoreError {
-        StoreError::new(kind, action, format!("{subject} in {}", self.name))
+        // The one repository of a layout has no name to tell.
+        let subject = match subject.trim_start_matches('@') {
+            "" => self.name.to_string(),
+            subject => format!("{subject} in {}", self.name),
+        };
+        StoreError::new(kind, action, subject)
     }
 
     /// Runs `work` on the layout of `repo`, or gives `None` if there is none.
@@ -79,7 +84,12 @@ impl Source for LayoutStore {
     ) -> Result<Option<Digest>, StoreError> {
         let reference = reference.clone();
         let found = self.read(repo, move |layout| match reference {
-            TagOrDigest::Tag(tag) => layout.resolve_tag(&layout.index()?, &tag),
+            // A tag whose manifest is gone or damaged is no tag: the next run
+            // writes both anew.
+            TagOrDigest::Tag(tag) => match layout.resolve_tag(&layout.index()?, &tag)? {
+                Some(digest) if layout.has_manifest(&digest)? => Ok(Some(digest)),
+                _ => Ok(None),
+            },
             TagOrDigest::Digest(digest) => Ok(layout.has_manifest(&digest)?.then_some(digest)),
         });
         Ok(found.await?.flatten())
@@ -119,8 +129,10 @@ impl Source for LayoutStore {
             let found = self
                 .read(&repo, |layout| Ok(layout.index()?.tags()))
                 .await?;
-            let (names, refused) = found
-                .ok_or_else(|| self.error(ErrorKind::NotFound, "list tags of", repo.as_str()))?;
+            let (names, refused) = found.ok_or_else(|| {
+                let error = self.error(ErrorKind::NotFound, "list the tags of", repo.as_str());
+                error.because("there is no layout")
+            })?;
             Ok(Page { names, refused })
         })
         .boxed()

@@ -127,7 +127,8 @@ impl Manifest {
         // A document that reads as an index to one client and as an image to
         // another is an attack: CVE-2021-41190.
         let image = raw.config.is_some() || raw.layers.is_some() || raw.fs_layers.is_some();
-        if image && raw.manifests.is_some() {
+        let kinds = [image, raw.manifests.is_some(), raw.blobs.is_some()];
+        if kinds.into_iter().filter(|&is| is).count() > 1 {
             return Err(ManifestError::Ambiguous);
         }
         let media_type = declared_type(&raw, content_type)?;
@@ -272,7 +273,7 @@ pub enum ManifestError {
     )]
     Schema1,
     /// Reads as an index and as an image at once.
-    #[error("reads both as an index and as an image, and could be taken for either")]
+    #[error("reads as two kinds of manifest at once, and could be taken for either")]
     Ambiguous,
     /// JSON, but neither an index nor an image.
     #[error("neither an index nor an image: it has no manifests and no config")]
@@ -374,6 +375,9 @@ mod tests {
         let typed = json!({"schemaVersion": 2, "manifests": [],
             "mediaType": "application/vnd.oci.image.manifest.v1+json"});
         assert!(matches!(parse(&typed), Err(ManifestError::Ambiguous)));
+        let mut blobs = image();
+        blobs["blobs"] = json!([layer("c")]);
+        assert!(matches!(parse(&blobs), Err(ManifestError::Ambiguous)));
         let fs_layers = json!({"schemaVersion": 2, "manifests": [], "fsLayers": []});
         assert!(matches!(parse(&fs_layers), Err(ManifestError::Ambiguous)));
     }

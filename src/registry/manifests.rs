@@ -97,21 +97,25 @@ impl Inner {
         manifest: &Manifest,
         tag: Option<&Tag>,
     ) -> Result<(), Failure> {
-        let reference = match tag {
-            Some(tag) => tag.clone().into(),
-            None => manifest.digest().clone().into(),
-        };
-        let response = self.put(repo, &reference, manifest).await?;
+        let by_digest = manifest.digest().clone().into();
+        let by_tag = tag.map(|tag| tag.clone().into());
         let Some(subject) = manifest.subject() else {
-            return Ok(());
+            let reference = by_tag.unwrap_or(by_digest);
+            return self.put(repo, &reference, manifest).await.map(drop);
         };
+        // The tag comes last here as well: once it is there, nobody looks
+        // whether the referrer is on its list.
+        let response = self.put(repo, &by_digest, manifest).await?;
         // A registry that lists referrers says so here; for any other, the
         // client keeps the list.
-        if response.headers().contains_key("oci-subject") {
-            return Ok(());
+        if !response.headers().contains_key("oci-subject") {
+            let added = manifest.referrer_descriptor();
+            self.add_referrer(repo, &subject.digest, &added).await?;
         }
-        self.add_referrer(repo, &subject.digest, &manifest.referrer_descriptor())
-            .await
+        match by_tag {
+            Some(tag) => self.put(repo, &tag, manifest).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Stores the bytes of `manifest` and nothing else.

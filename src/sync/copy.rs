@@ -34,7 +34,8 @@ pub(super) struct Copier<'a> {
 }
 
 /// A manifest on its way, and whether the target has it under its digest. A
-/// target that has a manifest has what it points at: that goes first.
+/// target that has an image has its blobs: registries ask for them first, and
+/// so do we send them. An index that is there may still lack children.
 struct Fetched {
     manifest: Manifest,
     present: bool,
@@ -65,7 +66,7 @@ impl<'a> Copier<'a> {
     ) -> Result<(Manifest, OwnedMutexGuard<()>), StoreError> {
         let turn = self.enter(Turn::Image, digest).await;
         self.visit(digest)?;
-        let fetched = self.fetch(digest).await?;
+        let fetched = self.fetch(digest, self.is_present(digest).await?).await?;
         self.bring_below(&fetched, 0).await?;
         if self.referrers {
             self.bring_referrers(digest).await?;
@@ -81,17 +82,20 @@ impl<'a> Copier<'a> {
     ) -> Result<(), StoreError> {
         let End { store, repo } = self.target;
         match store.put_manifest(repo, manifest, tag).await {
-            // The target's garbage collection may have taken a blob since it
-            // was seen there.
+            // The target's garbage collection may have taken something since
+            // it was seen there.
             Err(error) if error.kind() == ErrorKind::MissingContent => {
                 tracing::warn!(%error, "the target lost content; it is sent again");
                 for blob in manifest.blobs() {
-                    self.shared
-                        .transfers
-                        .forget(self.target, &blob.digest)
-                        .await;
+                    let transfers = self.shared.transfers;
+                    transfers.forget(self.target, &blob.digest).await;
                 }
-                self.bring_blobs(manifest).await?;
+                self.visited().clear();
+                let lost = Fetched {
+                    manifest: manifest.clone(),
+                    present: false,
+                };
+                self.bring_below(&lost, 0).await?;
                 store.put_manifest(repo, manifest, tag).await?;
             }
             result => result?,
@@ -100,26 +104,42 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
+    async fn is_present(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let End { store, repo } = self.target;
+        Ok(store.resolve(repo, &digest.clone().into()).await?.is_some())
+    }
+
     /// Reads a manifest from the target if it has it, which no registry counts
     /// as a pull of the source, else from the source.
-    async fn fetch(&self, digest: &Digest) -> Result<Fetched, StoreError> {
-        let End { store, repo } = self.target;
-        let reference = digest.clone().into();
-        let present = store.resolve(repo, &reference).await?.is_some();
-        let manifest = match present {
-            true => store.manifest(repo, digest).await?,
-            false => self.source.store.manifest(self.source.repo, digest).await?,
-        };
-        Ok(Fetched { manifest, present })
+    async fn fetch(&self, digest: &Digest, present: bool) -> Result<Fetched, StoreError> {
+        if present {
+            let End { store, repo } = self.target;
+            match store.manifest(repo, digest).await {
+                Ok(manifest) => return Ok(Fetched { manifest, present }),
+                // Damaged there: the source's takes its place.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Malformed
+                    ) =>
+                {
+                    tracing::warn!(%error, "the target's manifest is replaced");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let End { store, repo } = self.source;
+        let manifest = store.manifest(repo, digest).await?;
+        Ok(Fetched {
+            manifest,
+            present: false,
+        })
     }
 
     async fn bring_below(&self, fetched: &Fetched, depth: usize) -> Result<(), StoreError> {
         let Fetched { manifest, present } = fetched;
         if !present {
             self.bring_blobs(manifest).await?;
-        }
-        if *present && !self.referrers {
-            return Ok(());
         }
         if depth == MAX_DEPTH && !manifest.children().is_empty() {
             let reason = format!("indexes nest deeper than {MAX_DEPTH}");
@@ -157,8 +177,12 @@ impl<'a> Copier<'a> {
             if !self.visit(&child.digest)? {
                 return Ok(());
             }
+            let present = self.is_present(&child.digest).await?;
+            if present && child.media_type.is_image() {
+                return Ok(());
+            }
             let known = child.media_type.is_manifest();
-            let fetched = match self.fetch(&child.digest).await {
+            let fetched = match self.fetch(&child.digest, present).await {
                 // An index may list anything. What is no manifest is a blob.
                 Err(error)
                     if !known
@@ -215,7 +239,15 @@ impl<'a> Copier<'a> {
             let present: HashSet<Digest> = present.into_iter().map(|known| known.digest).collect();
             let work = found.iter().map(|referrer| {
                 let listed = present.contains(&referrer.digest);
-                self.bring_referrer(&referrer.digest, listed, depth).boxed()
+                async move {
+                    let brought = self.bring_referrer(subject, &referrer.digest, listed, depth);
+                    brought.await.map_err(|error| {
+                        let what =
+                            format!("{}, a referrer of {subject}", self.name(&referrer.digest));
+                        StoreError::new(error.kind(), "copy", what).because(error)
+                    })
+                }
+                .boxed()
             });
             all(work.collect(), MANIFESTS_AT_ONCE).await
         })
@@ -223,21 +255,28 @@ impl<'a> Copier<'a> {
 
     async fn bring_referrer(
         &self,
+        subject: &Digest,
         referrer: &Digest,
         listed: bool,
         depth: usize,
     ) -> Result<(), StoreError> {
-        let first = self.visit(referrer)?;
-        if first {
+        let fetched = self
+            .fetch(referrer, self.is_present(referrer).await?)
+            .await?;
+        // A list may say anything. That a referrer names its subject is what
+        // makes it one, and what rules out circles.
+        let named = fetched.manifest.subject();
+        if named.is_none_or(|named| named.digest != *subject) {
+            tracing::warn!(%referrer, %subject, "listed as a referrer, but it is none; left out");
+            return Ok(());
+        }
+        if self.visit(referrer)? {
             self.bring_referrers_of(referrer, depth + 1).await?;
         }
         if listed {
             return Ok(());
         }
-        let fetched = self.fetch(referrer).await?;
-        if first {
-            self.bring_below(&fetched, 0).await?;
-        }
+        self.bring_below(&fetched, 0).await?;
         // Put even if the target has it: it was not in the target's list.
         self.put(&fetched.manifest, None).await?;
         self.shared.tally.count(|totals| totals.referrers += 1);

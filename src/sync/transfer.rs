@@ -41,8 +41,8 @@ pub(super) struct Transfers {
 
 /// What is done to a manifest by one at a time. Who has one turn may ask for
 /// those below it in this list. Of the same kind it may ask for those of what
-/// refers to the manifest, or of its children: digests cannot form a circle, so
-/// nobody waits in one.
+/// refers to the manifest (and names it as its subject), or of its children:
+/// digests cannot form a circle, so nobody waits in one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Turn {
     /// Copying it as an image of its own: several tags may name it.

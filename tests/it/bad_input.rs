@@ -1,9 +1,11 @@
 //! Sources that are damaged, hostile or away: one clear line each, and
 //! everything else goes on.
 
+use regmirror::oci::Draft;
+
 use crate::support::Fault;
 use crate::support::bench::{Bench, failures};
-use crate::support::images::{push_image, repo, tagged};
+use crate::support::images::{push, push_image, push_index, repo, tagged};
 
 const ALL: &str = "source: SOURCE/app, target: TARGET/app, type: repository";
 const BAD: &str = "source: 'SOURCE/app:bad', target: 'TARGET/app:bad', type: image";
@@ -128,4 +130,52 @@ async fn a_page_for_browsers_is_no_registry() {
     }
     let words = ["/app:bad", "check that it is the address of a registry"];
     fails(&bench, &[BAD, GOOD], &words).await;
+}
+
+/// Two images, each of which a list names as the other's referrer.
+#[tokio::test]
+async fn lists_of_referrers_that_lie_hold_nothing_up() {
+    let bench = Bench::new().await;
+    let (store, app) = (bench.source.store(), repo("app"));
+    bench.source.forget_referrers();
+    let one = push_image(store, &app, Some("1"), &[b"one"]).await;
+    let two = push_image(store, &app, Some("2"), &[b"two"]).await;
+    for (subject, listed) in [(&one, &two), (&two, &one)] {
+        let list = Draft::index(&[listed.descriptor()]).build();
+        let name = regmirror::oci::fallback_tag(subject.digest());
+        push(store, &app, Some(name.as_str()), &list).await;
+    }
+    let job = "source: SOURCE/app, target: TARGET/app, type: repository, referrers: true";
+    let limit = std::time::Duration::from_secs(30);
+    let summary = tokio::time::timeout(limit, bench.run(&[job]))
+        .await
+        .expect("nobody waits in a circle");
+    assert_eq!(failures(&summary), Vec::<String>::new());
+    assert_eq!((summary.totals.copied, summary.totals.referrers), (2, 0));
+}
+
+/// A target that lost something between the look and the write, and one that
+/// has a damaged manifest: what is missing there is sent.
+#[tokio::test]
+async fn what_the_target_lost_or_damaged_is_sent_again() {
+    let bench = Bench::new().await;
+    let app = repo("app");
+    let index = push_index(bench.source.store(), &app, "1").await;
+    let unknown = Fault::Reply {
+        status: 404,
+        headers: Vec::new(),
+        body: br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}"#.to_vec(),
+    };
+    bench.target.on("PUT", "/manifests/1", 1, unknown);
+    let job = "source: 'SOURCE/app:1', target: 'TARGET/app:1', type: image";
+    let summary = bench.run(&[job]).await;
+    assert_eq!(failures(&summary), Vec::<String>::new());
+
+    let damaged = format!("/manifests/{}", index.digest());
+    bench.target.on("GET", &damaged, 1, Fault::FlipBit);
+    let job = "source: 'SOURCE/app:1', target: 'TARGET/app:again', type: image";
+    let summary = bench.run(&[job]).await;
+    assert_eq!(failures(&summary), Vec::<String>::new());
+    let found = tagged(bench.target.store(), &app, "again").await;
+    assert_eq!(found.as_ref(), Some(index.digest()));
 }

@@ -163,6 +163,25 @@ fn oddities_are_warnings() {
 }
 
 #[test]
+fn a_backup_that_several_tags_would_share_is_warned_of() {
+    let entry = |kind: &str| {
+        format!("sync:\n- {{source: r.test/a, target: t.test/a, type: {kind}, backup: old}}\n")
+    };
+    assert!(parse(&entry("image")).warnings.is_empty());
+    let warnings = parse(&entry("repository")).warnings;
+    assert!(
+        warnings[0].starts_with("sync[0].backup: one place for all tags"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_hostname_is_no_url() {
+    let told = faults("creds:\n- {registry: r.test, hostname: \"http://b/x\"}\n");
+    assert!(told.contains("creds[0].hostname"), "{told}");
+}
+
+#[test]
 fn a_file_that_is_too_long_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.yml");

@@ -10,6 +10,7 @@ mod distribution_spec;
 mod interop;
 mod killed_runs;
 mod layers;
+mod memory;
 mod registry_client;
 mod sample_files;
 mod signals;

@@ -285,6 +285,19 @@ async fn a_tag_that_moves_to_an_image_the_target_has_costs_the_source_no_pull() 
 }
 
 #[tokio::test]
+async fn an_index_that_the_target_has_in_part_is_completed() {
+    let (bench, app) = (Bench::new(), repo(APP));
+    let index = push_index(&bench.source, &app, "1").await;
+    // As another tool leaves it that copies one platform only.
+    push(&bench.target, &app, Some("sparse"), &index).await;
+    bench.target.forget_broken();
+    bench
+        .run(&image("team/app:1", "team/app:1", Policy::default()))
+        .await;
+    assert_same(&bench, "1", &app).await;
+}
+
+#[tokio::test]
 async fn tags_are_filtered_and_the_reason_is_kept() {
     let (bench, app) = (Bench::new(), repo(APP));
     for name in ["1.0", "1.1", "1.1-rc", "latest"] {

@@ -141,6 +141,34 @@ async fn the_client_keeps_the_list_where_the_registry_does_not() {
 }
 
 #[tokio::test]
+async fn the_tag_of_a_referrer_comes_after_its_place_on_the_list() {
+    let server = TestRegistry::without_referrers().await;
+    let client = registry_client(&server, Credential::Anonymous);
+    let (repo, subject) = (repo("a"), stored(&server, "a", "1").await);
+    let signature = attached(&subject, "signature");
+    let tag = "signature".parse().unwrap();
+    server.clear_log();
+    client
+        .put_manifest(&repo, &signature, Some(&tag))
+        .await
+        .unwrap();
+    let log = server.log();
+    let puts: Vec<&str> = log
+        .iter()
+        .filter_map(|line| line.strip_prefix("PUT /v2/a/manifests/"))
+        .collect();
+    let list = format!("sha256-{} 201", subject.digest().hex());
+    assert_eq!(
+        puts,
+        [
+            &format!("{} 201", signature.digest()),
+            &list,
+            "signature 201"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn another_writer_s_list_is_not_lost() {
     let server = TestRegistry::without_referrers().await;
     let client = registry_client(&server, Credential::Anonymous);

@@ -1,0 +1,73 @@
+//! An image streams through: what is resident does not grow with it, and
+//! nothing is written but the blob itself.
+
+use std::fs;
+use std::process::Stdio;
+
+use crate::support::Fault;
+use crate::support::bench::Bench;
+use crate::support::images::{push_image, repo, tagged};
+use crate::support::program::{regmirror, told};
+
+/// Several times what may be resident.
+const LAYER: usize = 128 << 20;
+const RESIDENT_KIB: u64 = 32 << 10;
+
+/// The most that a process has had resident so far, in KiB.
+fn peak(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it is running");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let number = line.expect("the kernel tells").split_whitespace().nth(1);
+    number.expect("a number").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn a_large_image_streams_through_in_little_memory() {
+    let bench = Bench::new().await;
+    let app = repo("app");
+    let layer = vec![7; LAYER];
+    push_image(bench.source.store(), &app, Some("1"), &[&layer]).await;
+    drop(layer);
+    let folder = tempfile::tempdir().unwrap();
+    let (out, temporary) = (folder.path().join("out"), folder.path().join("temporary"));
+    fs::create_dir(&temporary).unwrap();
+    let entries = [
+        "source: 'SOURCE/app:1', target: 'TARGET/app:1', type: image".to_owned(),
+        format!(
+            "source: 'SOURCE/app:1', target: 'ocidir://{}:1', type: image",
+            out.display()
+        ),
+    ];
+    // By its last request the image has passed, and the process is there to
+    // be looked at.
+    bench.target.on("PUT", "/manifests/1", 1, Fault::Hold);
+    for (entry, looked_at) in entries.iter().zip([true, false]) {
+        let path = folder.path().join("mirror.yml");
+        fs::write(&path, bench.config(&[entry])).unwrap();
+        let child = regmirror(&["once", "-c", path.to_str().unwrap()])
+            .env("TMPDIR", &temporary)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if looked_at {
+            bench.target.held().await;
+            let peak = peak(child.id());
+            assert!(peak < RESIDENT_KIB, "{peak} KiB were resident");
+            bench.target.release();
+        }
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+        let (code, out, err) = told(&ended.await.unwrap());
+        assert_eq!(code, 0, "{out}{err}");
+        let left = fs::read_dir(&temporary).unwrap().count();
+        assert_eq!(left, 0, "something was written to TMPDIR");
+    }
+    assert!(tagged(bench.target.store(), &app, "1").await.is_some());
+    let mut sizes: Vec<u64> = fs::read_dir(out.join("blobs/sha256"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes.len(), 3, "a layer, a config, a manifest: {sizes:?}");
+    assert_eq!(sizes[2], LAYER as u64);
+}

@@ -110,13 +110,14 @@ async fn a_missing_tag_fails_its_job_alone() {
 async fn a_registry_that_is_away_is_named() {
     let bench = bench().await;
     // Taken and given back: nobody listens there.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = closed.local_addr().unwrap().to_string();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = taken.local_addr().unwrap().to_string();
+    drop(taken);
     let away = BAD.replace("SOURCE", &closed);
     fails(
         &bench,
         &[&away, GOOD],
-        &[&closed, "check that it is reachable"],
+        &[&closed, "refused", "check that it is reachable"],
     )
     .await;
 }

@@ -15,7 +15,7 @@
 //! | [`embedded`] | the embedded registry: a server over a store | `oci` `store` |
 //! | [`telemetry`] | logs | |
 //! | [`app`] | the composition root: which store an endpoint means | all above |
-//! | [`cli`] | commands, output, exit codes | [`app`] |
+//! | [`cli`] | commands, output, exit codes | `app` `config` `sync` `telemetry` |
 //!
 //! `tests/it/layers.rs` holds this table and fails when a room uses another.
 

@@ -8,7 +8,8 @@ use futures::stream::{self, StreamExt};
 use regmirror::embedded::{Options, router, serve};
 use regmirror::oci::Digest;
 use regmirror::store::{Blob, MemoryStore, Sink};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 use super::{Server, assert_error};
 
@@ -56,7 +57,7 @@ async fn a_method_that_an_endpoint_does_not_know_is_405() {
 async fn uploads_are_bounded_in_number_and_age() {
     let mut options = Options::default();
     options.max_uploads = NonZeroUsize::new(2).unwrap();
-    options.upload_expiry = Duration::from_millis(300);
+    options.upload_expiry = Duration::from_secs(3600);
     let server = Server::over(Arc::new(MemoryStore::new("test")), options).await;
     let first = server.begin("a").await;
     server.begin("a").await;
@@ -70,7 +71,9 @@ async fn uploads_are_bounded_in_number_and_age() {
     assert_eq!(server.ask("PUT", &path).await.status, 201);
     let fourth = server.begin("a").await;
 
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(3601)).await;
+    tokio::time::resume();
     assert_error(
         &server.ask("GET", &fourth).await,
         404,
@@ -80,28 +83,32 @@ async fn uploads_are_bounded_in_number_and_age() {
     server.begin("a").await;
 }
 
-/// A body that gives `first`, and the rest when it is told to.
+/// A body that gives `first`, says that it has, and gives the rest when it is
+/// told to.
 fn held_back(
     first: &'static str,
-    rest: tokio::sync::oneshot::Receiver<&'static str>,
-) -> reqwest::Body {
-    let rest = stream::once(async { rest.await.map_err(std::io::Error::other) });
-    reqwest::Body::wrap_stream(stream::iter([Ok(first)]).chain(rest))
+    rest: oneshot::Receiver<&'static str>,
+) -> (reqwest::Body, oneshot::Receiver<()>) {
+    let (say, begun) = oneshot::channel();
+    let rest = stream::once(async {
+        let _ = say.send(());
+        rest.await.map_err(std::io::Error::other)
+    });
+    let body = reqwest::Body::wrap_stream(stream::iter([Ok(first)]).chain(rest));
+    (body, begun)
 }
 
 #[tokio::test]
 async fn requests_on_one_upload_come_one_after_the_other() {
     let server = Server::over(Arc::new(MemoryStore::new("test")), Options::default()).await;
     let upload = server.begin("a").await;
-    let (go_on, rest) = tokio::sync::oneshot::channel();
-    let slow = server.send("PATCH", &upload, &[], held_back("abc", rest));
+    let (go_on, rest) = oneshot::channel();
+    let (body, begun) = held_back("abc", rest);
+    let slow = server.send("PATCH", &upload, &[], body);
     let quick = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        begun.await.unwrap();
         let second = server.send("PATCH", &upload, &[("content-range", "6-8")], "ghi");
-        let release = async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            go_on.send("def").unwrap();
-        };
+        let release = async { go_on.send("def").unwrap() };
         tokio::join!(second, release).0
     };
     let (slow, quick) = tokio::join!(slow, quick);
@@ -115,10 +122,11 @@ async fn requests_on_one_upload_come_one_after_the_other() {
 async fn a_cancelled_upload_takes_no_more() {
     let server = Server::over(Arc::new(MemoryStore::new("test")), Options::default()).await;
     let upload = server.begin("a").await;
-    let (go_on, rest) = tokio::sync::oneshot::channel();
-    let writing = server.send("PATCH", &upload, &[], held_back("abc", rest));
+    let (go_on, rest) = oneshot::channel();
+    let (body, begun) = held_back("abc", rest);
+    let writing = server.send("PATCH", &upload, &[], body);
     let cancel = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        begun.await.unwrap();
         let reply = server.ask("DELETE", &upload).await;
         go_on.send("def").unwrap();
         reply.status
@@ -131,24 +139,24 @@ async fn a_cancelled_upload_takes_no_more() {
 #[tokio::test]
 async fn shutdown_waits_for_the_request_under_way() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!(
-        "http://{}/v2/a/blobs/uploads/",
-        listener.local_addr().unwrap()
-    );
-    let url = format!("{url}?digest={}", Digest::sha256(b"abcdef"));
+    let address = listener.local_addr().unwrap();
+    let digest = Digest::sha256(b"abcdef");
+    let url = format!("http://{address}/v2/a/blobs/uploads/?digest={digest}");
     let router = router(Arc::new(MemoryStore::new("test")), Options::default());
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stop, stopped) = oneshot::channel::<()>();
     let serving = serve(listener, router, async {
         let _ = stopped.await;
     });
-    let (go_on, rest) = tokio::sync::oneshot::channel();
-    let request = crate::support::client()
-        .post(&url)
-        .body(held_back("abc", rest));
+    let (go_on, rest) = oneshot::channel();
+    let (body, begun) = held_back("abc", rest);
+    let request = crate::support::client().post(&url).body(body);
     let script = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        begun.await.unwrap();
         stop.send(()).unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Nobody else is let in any more.
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
         go_on.send("def").unwrap();
     };
     let (served, answer, ()) = tokio::join!(serving, request.send(), script);

@@ -40,10 +40,10 @@ impl Signals {
                         // so there is nothing to tidy up.
                         std::process::exit(i32::from(128 + number));
                     }
+                    stop.cancel();
                     tracing::warn!(
                         "stopping when what is under way is done; a second signal stops at once"
                     );
-                    stop.cancel();
                 }
             });
         }

@@ -180,3 +180,15 @@ async fn what_the_target_lost_or_damaged_is_sent_again() {
     let found = tagged(bench.target.store(), &app, "again").await;
     assert_eq!(found.as_ref(), Some(index.digest()));
 }
+
+/// A target that is busy when an upload is to be closed.
+#[tokio::test]
+async fn a_busy_target_gets_the_blob_again() {
+    let bench = bench().await;
+    bench
+        .target
+        .on("PUT", "/blobs/uploads/", 1, Fault::Status(429));
+    let summary = bench.run(&[GOOD]).await;
+    assert_eq!(failures(&summary), Vec::<String>::new());
+    assert_eq!(summary.totals.copied, 1);
+}

@@ -304,3 +304,16 @@ async fn a_mount_is_done_or_its_session_used() {
         assert!(!mounted, "{fault:?}");
     }
 }
+
+#[tokio::test]
+async fn a_session_that_nobody_needs_is_cancelled() {
+    let (server, client) = started().await;
+    let (from, to) = (repo("a"), repo("b"));
+    let content = blob("new");
+    let descriptor = content.descriptor().clone();
+    assert!(!client.mount_blob(&to, &descriptor, &from).await.unwrap());
+    // Somebody else was faster.
+    server.store().put_blob(&to, content).await.unwrap();
+    assert!(client.has_blob(&to, &descriptor).await.unwrap());
+    assert_eq!(server.count("DELETE "), 1, "{:?}", server.log());
+}

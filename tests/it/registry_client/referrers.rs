@@ -242,3 +242,18 @@ async fn only_an_index_that_is_not_the_subject_is_a_list() {
     let error = client.put_manifest(&repo, &one, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
 }
+
+#[tokio::test]
+async fn a_damaged_list_is_an_error_and_not_none() {
+    let server = TestRegistry::without_referrers().await;
+    let client = registry_client(&server, Credential::Anonymous);
+    let (repo, subject) = (repo("a"), stored(&server, "a", "1").await);
+    let damaged = Fault::Reply {
+        status: 200,
+        headers: Vec::new(),
+        body: b"<html>back soon</html>".to_vec(),
+    };
+    server.on("GET", "/manifests/sha256-", 1, damaged);
+    let error = client.referrers(&repo, subject.digest()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed, "{}", error.one_line());
+}

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+mod referrers;
+mod repositories;
+
 use super::LayoutStore;
-use crate::oci::{
-    Descriptor, Digest, Manifest, MediaType, Repository, Tag, TagOrDigest, fallback_tag,
-};
+use crate::oci::{Descriptor, Digest, Manifest, MediaType, Repository, Tag, TagOrDigest};
 use crate::store::{Blob, ErrorKind, Hosted, Sink, Source, StoreError};
 
 const SOUND: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -418,174 +419,6 @@ async fn writers_that_do_not_know_of_each_other_lose_no_tag() {
         fs::read_dir(blobs).unwrap().count(),
         5,
         "tags share their manifest"
-    );
-    assert_eq!(temporary_files(directory.path()), 0);
-}
-
-#[tokio::test]
-async fn referrers_are_found_the_way_regclient_and_oras_list_them() {
-    let (directory, store, subject) = sound().await;
-    let (listed, plain) = (
-        image("regclient", Some(&subject)),
-        image("oras", Some(&subject)),
-    );
-    put(&store, &listed, None).await.unwrap();
-    let fallback = fallback_tag(subject.digest());
-    let list = store
-        .resolve(&root(), &fallback.clone().into())
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        store.manifest(&root(), &list).await.unwrap().children(),
-        [listed.referrer_descriptor()]
-    );
-    // ORAS lists a referrer in index.json itself; one may be in both places.
-    let path = directory.path();
-    fs::write(blob_path(path, plain.digest()), plain.bytes()).unwrap();
-    let mut document = index(path);
-    let entries = document["manifests"].as_array_mut().unwrap();
-    entries.extend([json!(plain.descriptor()), json!(listed.descriptor())]);
-    fs::write(path.join("index.json"), document.to_string()).unwrap();
-    for _ in 0..2 {
-        let found = store.referrers(&root(), subject.digest()).await.unwrap();
-        assert_eq!(
-            found,
-            [listed.referrer_descriptor(), plain.referrer_descriptor()]
-        );
-    }
-    for manifest in [&listed, &plain] {
-        let digest = manifest.digest().clone().into();
-        store.delete_manifest(&root(), &digest).await.unwrap();
-    }
-    assert!(
-        store
-            .referrers(&root(), subject.digest())
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    assert_eq!(
-        store.resolve(&root(), &fallback.into()).await.unwrap(),
-        None,
-        "an empty list goes"
-    );
-}
-
-#[tokio::test]
-async fn a_list_of_referrers_that_cannot_be_read_is_no_empty_list() {
-    let (directory, store, subject) = sound().await;
-    put(&store, &image("sbom", Some(&subject)), None)
-        .await
-        .unwrap();
-    let fallback = fallback_tag(subject.digest());
-    let list = store
-        .resolve(&root(), &fallback.into())
-        .await
-        .unwrap()
-        .unwrap();
-    for damage in [Some("{}"), None] {
-        match damage {
-            Some(bytes) => fs::write(blob_path(directory.path(), &list), bytes).unwrap(),
-            None => fs::remove_file(blob_path(directory.path(), &list)).unwrap(),
-        }
-        assert!(store.referrers(&root(), subject.digest()).await.is_err());
-        let second = put(&store, &image("second", Some(&subject)), None).await;
-        assert!(second.is_err(), "a new list would lose the first referrer");
-    }
-}
-
-#[tokio::test]
-async fn a_damaged_manifest_may_be_a_referrer() {
-    let (directory, store, subject) = sound().await;
-    let other = image("other", None);
-    put(&store, &other, Some("other")).await.unwrap();
-    fs::write(blob_path(directory.path(), other.digest()), "{}").unwrap();
-    let error = store
-        .referrers(&root(), subject.digest())
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.one_line());
-    // One that is not there at all is allowed by the image-spec.
-    fs::remove_file(blob_path(directory.path(), other.digest())).unwrap();
-    assert!(
-        store
-            .referrers(&root(), subject.digest())
-            .await
-            .unwrap()
-            .is_empty()
-    );
-}
-
-#[tokio::test]
-async fn an_image_under_a_fallback_tag_is_no_list() {
-    let (_directory, store, subject) = sound().await;
-    let fallback = fallback_tag(subject.digest());
-    put(&store, &image("odd", None), Some(fallback.as_str()))
-        .await
-        .unwrap();
-    assert!(
-        store
-            .referrers(&root(), subject.digest())
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let error = put(&store, &image("sbom", Some(&subject)), None)
-        .await
-        .unwrap_err();
-    assert!(
-        error.one_line().contains("no list of referrers"),
-        "{}",
-        error.one_line()
-    );
-}
-
-#[tokio::test]
-async fn names_that_are_a_layout_s_own_are_refused() {
-    let (directory, store) = empty();
-    for name in ["blobs", "a/blobs/b", "index.json", "a/oci-layout"] {
-        let blob = Blob::from_bytes(MediaType::OCTET_STREAM, "text");
-        let error = store
-            .put_blob(&name.parse().unwrap(), blob)
-            .await
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Refused, "{}", error.one_line());
-    }
-    assert!(snapshot(directory.path()).is_empty());
-}
-
-#[tokio::test]
-async fn only_directories_with_a_valid_name_are_repositories() {
-    let (directory, store, _) = sound().await;
-    for name in ["a", "a/b", "Team/app", "a/-x", "blobs/inner", "lost+found"] {
-        let path = directory.path().join(name);
-        fs::create_dir_all(&path).unwrap();
-        fs::write(path.join("oci-layout"), SOUND).unwrap();
-    }
-    symlink(directory.path().join("a"), directory.path().join("link")).unwrap();
-    symlink(".", directory.path().join("loop")).unwrap();
-    let pages: Vec<_> = store.repositories().try_collect().await.unwrap();
-    let [page] = pages.as_slice() else {
-        panic!("{pages:?}")
-    };
-    let names: Vec<&str> = page.names.iter().map(Repository::as_str).collect();
-    assert_eq!(names, ["", "a", "a/b"]);
-    assert_eq!(page.refused, ["Team/app", "a/-x"]);
-}
-
-#[tokio::test]
-async fn a_mounted_blob_takes_no_space() {
-    use std::os::unix::fs::MetadataExt;
-    let (directory, store) = empty();
-    put_text(&store, "text").await.unwrap();
-    let text = Descriptor::of(MediaType::OCTET_STREAM, b"text");
-    let other: Repository = "a/b".parse().unwrap();
-    assert!(store.mount_blob(&other, &text, &root()).await.unwrap());
-    let inode = |root: &Path| fs::metadata(blob_path(root, &text.digest)).unwrap().ino();
-    assert_eq!(
-        inode(directory.path()),
-        inode(&directory.path().join("a/b"))
     );
     assert_eq!(temporary_files(directory.path()), 0);
 }

@@ -1,0 +1,82 @@
+//! `creds`: how to reach registries.
+
+use std::collections::BTreeMap;
+
+use super::{optional_text, text};
+use crate::config::fault::Faults;
+use crate::config::{Login, Registry, raw};
+use crate::http::{Secret, Tls};
+use crate::oci::Host;
+
+pub(super) fn registries(creds: &[raw::Creds], faults: &mut Faults) -> BTreeMap<Host, Registry> {
+    let mut registries = BTreeMap::new();
+    for (number, entry) in creds.iter().enumerate() {
+        let at = |key: &str| format!("creds[{number}].{key}");
+        let name = text(&at("registry"), entry.registry.as_ref(), faults);
+        let host = name.and_then(|name| faults.keep(&at("registry"), name.parse::<Host>()));
+        let tls = match entry.tls.as_deref() {
+            None | Some("" | "enabled") => Tls::Enabled,
+            Some("insecure") => Tls::Insecure,
+            Some("disabled") => Tls::Disabled,
+            Some(other) => {
+                let message =
+                    format!("{other:?} is not known: expected enabled, insecure or disabled");
+                faults.add(at("tls"), message);
+                Tls::Enabled
+            }
+        };
+        let concurrent = match entry.req_concurrent {
+            None | Some(0) => None,
+            Some(count) => {
+                let count = usize::try_from(count).ok().filter(|&count| count <= 1000);
+                if count.is_none() {
+                    faults.add(at("reqConcurrent"), "expected a number from 0 to 1000");
+                }
+                count
+            }
+        };
+        let hostname = optional_text(&at("hostname"), entry.hostname.as_ref(), faults);
+        let hostname: Option<Host> =
+            hostname.and_then(|text| faults.keep(&at("hostname"), text.parse()));
+        let registry = Registry {
+            hostname: hostname.map(|host| host.to_string()),
+            tls,
+            login: login(number, entry, faults),
+            concurrent,
+        };
+        if let Some(host) = host
+            && registries.insert(host.clone(), registry).is_some()
+        {
+            faults.add(at("registry"), format!("{host} has an entry already"));
+        }
+    }
+    registries
+}
+
+fn login(number: usize, entry: &raw::Creds, faults: &mut Faults) -> Option<Login> {
+    let at = |key: &str| format!("creds[{number}].{key}");
+    let user = optional_text(&at("user"), entry.user.as_ref(), faults);
+    let pass = optional_text(&at("pass"), entry.pass.as_ref(), faults);
+    let token = optional_text(&at("token"), entry.token.as_ref(), faults);
+    match (user, pass, token) {
+        (Some(user), Some(pass), None) => Some(Login::Password {
+            user,
+            password: Secret::new(pass),
+        }),
+        // regsync's files may name the user beside an identity token.
+        (_, None, Some(token)) => Some(Login::Token(Secret::new(token))),
+        (None, None, None) => None,
+        (_, Some(_), Some(_)) => {
+            faults.add(at("token"), "there is a pass as well: keep one of them");
+            None
+        }
+        (Some(_), None, None) => {
+            faults.add(at("user"), "a user needs a pass");
+            None
+        }
+        (None, Some(_), None) => {
+            faults.add(at("pass"), "a pass needs a user");
+            None
+        }
+    }
+}

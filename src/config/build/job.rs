@@ -1,0 +1,208 @@
+//! `sync`: an entry to a job.
+
+use std::collections::HashSet;
+
+use super::{optional_text, schedule, text};
+use crate::config::fault::Faults;
+use crate::config::raw;
+use crate::oci::{Host, Location, Reference, Repository};
+use crate::select::Filter;
+use crate::sync::{Backup, Job, Policy, Scope};
+
+pub(super) fn job(
+    number: usize,
+    entry: &raw::Sync,
+    defaults: &raw::Defaults,
+    names: &mut HashSet<String>,
+    faults: &mut Faults,
+    warnings: &mut Vec<String>,
+) -> Option<Job> {
+    let entry_at = format!("sync[{number}]");
+    let at = |key: &str| format!("{entry_at}.{key}");
+    schedule(&entry_at, &entry.interval, &entry.schedule, faults);
+    let source = text(&at("source"), entry.source.as_ref(), faults);
+    let target = text(&at("target"), entry.target.as_ref(), faults);
+    let backup = entry.backup.as_ref().or(defaults.backup.as_ref());
+    let backup = optional_text(&at("backup"), backup, faults);
+    let backup = backup.and_then(|text| faults.keep(&at("backup"), parse_backup(&text)));
+    let filter = |key: &str, patterns: &raw::Patterns, faults: &mut Faults| {
+        let filter = Filter::new(&patterns.allow, &patterns.deny);
+        faults.keep(&at(key), filter)
+    };
+    let tags = filter("tags", &entry.tags, faults);
+    let repositories = filter("repos", &entry.repos, faults);
+    let scope = match entry.kind.as_deref() {
+        Some("image") => {
+            let scope = image(&at, source?, target?, faults);
+            unused(&at("tags"), &entry.tags, warnings);
+            unused(&at("repos"), &entry.repos, warnings);
+            scope
+        }
+        Some("repository") => {
+            let source: Option<Reference> = faults.keep(&at("source"), source?.parse());
+            let target: Option<Reference> = faults.keep(&at("target"), target?.parse());
+            unused(&at("repos"), &entry.repos, warnings);
+            let (source, target, tags) = (source?, target?, tags?);
+            for (key, reference) in [("source", &source), ("target", &target)] {
+                if reference.tag.is_some() || reference.digest.is_some() {
+                    warnings.push(format!(
+                        "{}: the tag has no effect: all tags are copied",
+                        at(key)
+                    ));
+                }
+            }
+            Some(Scope::Repository {
+                source,
+                target,
+                tags,
+            })
+        }
+        Some("registry") => {
+            let source = faults.keep(&at("source"), parse_registry(source?));
+            let target = faults.keep(&at("target"), parse_registry(target?));
+            let ((source, below), (target, prefix)) = (source?, target?);
+            if !below.is_unnamed() {
+                faults.add(at("source"), "a registry is named without a repository");
+            }
+            Some(Scope::Registry {
+                source,
+                target,
+                prefix,
+                repositories: repositories?,
+                tags: tags?,
+            })
+        }
+        kind => {
+            let seen = kind.map_or("missing".to_owned(), |kind| {
+                format!("{kind:?} is not known")
+            });
+            let message = format!("{seen}: expected image, repository or registry");
+            faults.add(at("type"), message);
+            None
+        }
+    }?;
+    if backup.is_some() && !matches!(scope, Scope::Image { .. }) {
+        warnings.push(format!(
+            "{}: one place for all tags: of the images overwritten in a run, the last one is kept",
+            at("backup")
+        ));
+    }
+    if is_to_itself(&scope) {
+        faults.add(
+            at("target"),
+            "the same as the source: nothing would be copied",
+        );
+    }
+    Some(Job {
+        name: unique_name(number, entry, names, faults)?,
+        scope,
+        policy: Policy {
+            backup,
+            referrers: entry.referrers.or(defaults.referrers).unwrap_or(false),
+            missing_only: false,
+        },
+    })
+}
+
+fn image(
+    at: &dyn Fn(&str) -> String,
+    source: &str,
+    target: &str,
+    faults: &mut Faults,
+) -> Option<Scope> {
+    let source: Option<Reference> = faults.keep(&at("source"), source.parse());
+    let target: Option<Reference> = faults.keep(&at("target"), target.parse());
+    let (source, target) = (source?, target?);
+    if target.digest.is_some() {
+        faults.add(
+            at("target"),
+            "a target is named by a tag; its digest is the source's",
+        );
+    }
+    Some(Scope::Image { source, target })
+}
+
+fn is_to_itself(scope: &Scope) -> bool {
+    match scope {
+        Scope::Image { source, target } => {
+            source.location == target.location
+                && source.repository == target.repository
+                && source.digest.is_none()
+                && source.tag_or_digest() == target.tag_or_digest()
+        }
+        Scope::Repository { source, target, .. } => {
+            source.location == target.location && source.repository == target.repository
+        }
+        Scope::Registry {
+            source,
+            target,
+            prefix,
+            ..
+        } => source == target && prefix.is_unnamed(),
+    }
+}
+
+/// The name written, or the target's, made unique.
+fn unique_name(
+    number: usize,
+    entry: &raw::Sync,
+    names: &mut HashSet<String>,
+    faults: &mut Faults,
+) -> Option<String> {
+    if let Some(name) = &entry.name {
+        if !names.insert(name.clone()) {
+            faults.add(
+                format!("sync[{number}].name"),
+                format!("another entry is called {name:?}"),
+            );
+        }
+        return Some(name.clone());
+    }
+    let base = entry.target.clone()?;
+    let mut name = base.clone();
+    let mut copy = 2;
+    while !names.insert(name.clone()) {
+        name = format!("{base} ({copy})");
+        copy += 1;
+    }
+    Some(name)
+}
+
+/// A registry, `HOST[/PREFIX]`, or a directory of layouts, `ocidir://PATH`.
+fn parse_registry(text: &str) -> Result<(Location, Repository), String> {
+    if text.contains("://") {
+        let reference: Reference = text.parse().map_err(|error| format!("{error}"))?;
+        return Ok((reference.location, Repository::unnamed()));
+    }
+    let (host, prefix) = match text.trim_end_matches('/').split_once('/') {
+        Some((host, prefix)) => (host, Some(prefix)),
+        None => (text.trim_end_matches('/'), None),
+    };
+    let host: Host = host.parse().map_err(|error| format!("{error}"))?;
+    let prefix = match prefix {
+        Some(prefix) => prefix.parse().map_err(|error| format!("{error}"))?,
+        None => Repository::unnamed(),
+    };
+    Ok((Location::Registry(host), prefix))
+}
+
+/// A tag, or a reference when it has a `:` or a `/`, as regsync tells them.
+fn parse_backup(text: &str) -> Result<Backup, String> {
+    if !text.contains([':', '/']) {
+        return match text.parse() {
+            Ok(tag) => Ok(Backup::Tag(tag)),
+            Err(error) => Err(format!("{error}")),
+        };
+    }
+    let reference: Reference = text.parse().map_err(|error| format!("{error}"))?;
+    match reference.digest {
+        Some(_) => Err("a backup is named by a tag, not by a digest".to_owned()),
+        None => Ok(Backup::Reference(reference)),
+    }
+}
+
+fn unused(at: &str, patterns: &raw::Patterns, warnings: &mut Vec<String>) {
+    if !patterns.allow.is_empty() || !patterns.deny.is_empty() {
+        warnings.push(format!("{at}: has no effect for this type"));
+    }
+}

@@ -1,0 +1,1 @@
+//! In what order a copy is made, and what a second run does.

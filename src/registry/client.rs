@@ -81,7 +81,7 @@ impl Registry {
             StoreError::new(ErrorKind::Malformed, "use", subject)
                 .because("expected host or host:port")
         })?;
-        let http = HostClient::new(client, base.clone(), options.tls, options.concurrent, retry);
+        let http = HostClient::new(client, base.clone(), options, retry);
         let auth = Authorizer::new(credential, base.clone(), http.stranger());
         Ok(Self {
             inner: Arc::new(Inner {

@@ -39,7 +39,6 @@ const NOT_OFFERED: &[&str] = &[
     "platformIndex",
     "platforms",
     "priority",
-    "ratelimit",
     "referrerFilters",
     "referrerSlow",
     "referrerSource",

@@ -116,6 +116,11 @@ impl HostClient {
         }
     }
 
+    /// Until when the host asked to be left alone, if it did.
+    pub fn quiet_until(&self) -> Option<Instant> {
+        self.state.not_before()
+    }
+
     /// What is believed at `url`, and how far it may lead. It goes by the URL,
     /// not by who asks: what this host leads to was never called insecure, and
     /// its token server may be the host itself.

@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::auth::{Authorizer, Challenge, Credential, Scopes};
 use super::failure::Failure;
+use super::ledger::Ledger;
 use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
@@ -36,6 +37,7 @@ pub(super) struct Inner {
     pub(super) auth: Authorizer,
     pub(super) sessions: Sessions,
     pub(super) fallbacks: Fallbacks,
+    pub(super) ledger: Ledger,
 }
 
 /// The address that a registry's API answers at. They differ for Docker Hub
@@ -85,6 +87,7 @@ impl Registry {
                 auth,
                 sessions: Sessions::default(),
                 fallbacks: Fallbacks::default(),
+                ledger: Ledger::default(),
             }),
         })
     }
@@ -260,6 +263,8 @@ impl Inner {
                 None => request.headers.remove(AUTHORIZATION),
             };
             let response = self.http.send(request).await?;
+            self.ledger
+                .note(self.name(), response.status(), response.headers());
             if response.status() != StatusCode::UNAUTHORIZED {
                 return Ok(response);
             }

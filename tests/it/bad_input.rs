@@ -66,7 +66,7 @@ async fn a_corrupt_blob_fails_its_tag_alone() {
 #[tokio::test]
 async fn a_manifest_that_is_damaged_or_another_fails_its_tag_alone() {
     for (fault, words) in [
-        (Fault::Truncate(20), "read manifest"),
+        (Fault::cut(20), "read manifest"),
         (Fault::FlipBit, "expected digest"),
         (
             reply(

@@ -57,7 +57,7 @@ async fn a_body_that_breaks_off_is_read_on() {
         .put_blob(&repo("a"), blob(TEXT))
         .await
         .unwrap();
-    server.on("GET", "/blobs/", 2, Fault::Truncate(10));
+    server.on("GET", "/blobs/", 2, Fault::cut(10));
     assert_eq!(read(&client).await.unwrap(), TEXT.as_bytes());
     let path = format!("GET /v2/a/blobs/{}", text().digest);
     assert_eq!(
@@ -67,10 +67,10 @@ async fn a_body_that_breaks_off_is_read_on() {
 
     // A server that starts over, one that sends another part, one that has no
     // more, one that never gets on.
-    server.on("GET", "/blobs/", 1, Fault::Truncate(10));
+    server.on("GET", "/blobs/", 1, Fault::cut(10));
     server.on("GET", "/blobs/", 1, reply(200, &[], TEXT));
     assert_eq!(read(&client).await.unwrap(), TEXT.as_bytes());
-    server.on("GET", "/blobs/", 1, Fault::Truncate(10));
+    server.on("GET", "/blobs/", 1, Fault::cut(10));
     server.on(
         "GET",
         "/blobs/",
@@ -81,11 +81,11 @@ async fn a_body_that_breaks_off_is_read_on() {
         read(&client).await.unwrap_err().kind(),
         ErrorKind::Malformed
     );
-    server.on("GET", "/blobs/", 1, Fault::Truncate(10));
+    server.on("GET", "/blobs/", 1, Fault::cut(10));
     server.on("GET", "/blobs/", 1, Fault::Status(416));
     assert_eq!(read(&client).await.unwrap_err().kind(), ErrorKind::Corrupt);
     server.clear_log();
-    server.on("GET", "/blobs/", usize::MAX, Fault::Truncate(0));
+    server.on("GET", "/blobs/", usize::MAX, Fault::cut(0));
     assert_eq!(
         read(&client).await.unwrap_err().kind(),
         ErrorKind::Unavailable
@@ -261,7 +261,7 @@ async fn copies_within_one_host_do_not_wait_for_themselves() {
     let from = repo("a");
     server.store().put_blob(&from, blob(TEXT)).await.unwrap();
     // Each breaks off in the middle, and reads on while it writes.
-    server.on("GET", "/blobs/", 3, Fault::Truncate(10));
+    server.on("GET", "/blobs/", 3, Fault::cut(10));
     let copy = async |to: &str| {
         let body = client.blob(&from, &text()).await.unwrap();
         client.put_blob(&repo(to), body).await.unwrap();

@@ -2,10 +2,12 @@
 
 mod auth;
 pub(crate) mod bench;
+mod fault;
 pub(crate) mod images;
 pub(crate) mod program;
 pub(crate) mod recorded;
 mod registry;
+mod wire;
 
 use std::time::Duration;
 
@@ -13,7 +15,8 @@ use regmirror::http::{HostOptions, HttpClient, RetryPolicy, Tls};
 use regmirror::registry::{Credential, Registry};
 
 pub(crate) use auth::Auth;
-pub(crate) use registry::{Fault, TestRegistry};
+pub(crate) use fault::{End, Fault};
+pub(crate) use registry::TestRegistry;
 
 /// A client that knows nothing of registries.
 pub(crate) fn client() -> reqwest::Client {

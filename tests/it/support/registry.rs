@@ -2,43 +2,40 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use futures::StreamExt;
-use futures::stream;
-use regmirror::embedded::{Options, router, serve};
+use http::{HeaderMap, Method};
+use regmirror::embedded::{Options, router};
 use regmirror::store::{Hosted, MemoryStore};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::auth::{Auth, Guard};
+use super::fault::{self, Fault, reply};
+use super::wire::{Ending, Wires};
 
-/// What happens to a request instead of, or after, being served.
+/// A request that has arrived.
 #[derive(Debug, Clone)]
-pub(crate) enum Fault {
-    /// Answered with this status and nothing else.
-    Status(u16),
-    /// Answered with this.
-    Reply {
-        status: u16,
-        headers: Vec<(String, String)>,
-        body: Vec<u8>,
-    },
-    /// Served, with one bit of the body flipped.
-    FlipBit,
-    /// Served, with the connection closed after so many bytes of the body.
-    Truncate(usize),
-    /// The connection is closed without an answer.
-    Drop,
-    /// Served only when [`TestRegistry::release`] is called.
-    Hold,
-    /// Served, with the connection closed instead of an answer.
-    Lose,
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Seen {
+    /// A header; empty when there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
 }
 
 /// The embedded registry on a port of its own, over a store in memory. It ends
@@ -58,17 +55,29 @@ struct Script {
     holding: Notify,
     /// It may go on.
     released: Notify,
+    /// A request has been answered.
+    answered: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Scenario {
     log: Vec<String>,
+    seen: Vec<Seen>,
     requests: usize,
     matching: Vec<Matching>,
     numbered: HashMap<usize, Fault>,
     dead_from: Option<usize>,
     guard: Option<Guard>,
     without_referrers: bool,
+    pulls: Option<PullLimit>,
+}
+
+/// A limit on pulls as Docker Hub has it: only GETs of manifests count.
+#[derive(Debug, Clone, Copy)]
+struct PullLimit {
+    limit: u64,
+    remaining: u64,
+    window: u64,
 }
 
 #[derive(Debug)]
@@ -103,7 +112,8 @@ impl TestRegistry {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, router, std::future::pending()));
+        let service = router.into_make_service_with_connect_info::<Ending>();
+        server.spawn(axum::serve(Wires(listener), service).into_future());
         Self {
             address,
             store,
@@ -127,8 +137,15 @@ impl TestRegistry {
         self.script.lock().log.clone()
     }
 
+    /// The requests that have arrived, in that order, those for tokens too.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.script.lock().seen.clone()
+    }
+
     pub(crate) fn clear_log(&self) {
-        self.script.lock().log.clear();
+        let mut script = self.script.lock();
+        script.log.clear();
+        script.seen.clear();
     }
 
     /// How many log lines start with `prefix`.
@@ -185,6 +202,34 @@ impl TestRegistry {
         self.script.lock().without_referrers = true;
     }
 
+    /// Lets so many manifests be pulled out of `limit` in `window` seconds, and
+    /// says so with every answer about one.
+    pub(crate) fn limit_pulls(&self, remaining: u64, limit: u64, window: u64) {
+        self.script.lock().pulls = Some(PullLimit {
+            limit,
+            remaining,
+            window,
+        });
+    }
+
+    /// Waits until `holds` of what has been answered.
+    pub(crate) async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            loop {
+                let answered = self.script.answered.notified();
+                if holds(self) {
+                    return;
+                }
+                answered.await;
+            }
+        });
+        assert!(
+            waited.await.is_ok(),
+            "not within a minute: {:#?}",
+            self.log()
+        );
+    }
+
     /// Waits until a request is held.
     pub(crate) async fn held(&self) {
         self.script.holding.notified().await;
@@ -199,6 +244,14 @@ impl TestRegistry {
     pub(crate) fn require_auth(&self, auth: Auth) {
         self.script.lock().guard = Some(Guard::new(auth, &self.address));
     }
+
+    /// Makes `token` good for these scopes, as `repository:a:pull,push`: for
+    /// tokens that a scripted answer hands out.
+    pub(crate) fn accept_token(&self, token: &str, scopes: &[&str]) {
+        let mut script = self.script.lock();
+        let guard = script.guard.as_mut().expect("somebody to show it to");
+        guard.accept(token, scopes);
+    }
 }
 
 impl Script {
@@ -207,9 +260,36 @@ impl Script {
             .lock()
             .expect("no test panics while it holds the lock")
     }
+
+    fn log(&self, line: String) {
+        self.lock().log.push(line);
+        self.answered.notify_waiters();
+    }
 }
 
 impl Scenario {
+    /// Counts a pull. The answer when there is none left, and the headers that
+    /// go with any.
+    fn pull(&mut self, method: &Method, path: &str) -> (Option<Response>, Option<[String; 2]>) {
+        let Some(pulls) = self.pulls.as_mut().filter(|_| path.contains("/manifests/")) else {
+            return (None, None);
+        };
+        let refused = method == Method::GET && pulls.remaining == 0;
+        if method == Method::GET {
+            pulls.remaining = pulls.remaining.saturating_sub(1);
+        }
+        let PullLimit {
+            limit,
+            remaining,
+            window,
+        } = *pulls;
+        let headers = [limit, remaining].map(|pulls| format!("{pulls};w={window}"));
+        let text = "{\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"You have reached your \
+                    pull rate limit. You may increase the limit by authenticating and upgrading: \
+                    https://www.docker.com/increase-rate-limit\"}]}";
+        (refused.then(|| reply(429, &[], text.into())), Some(headers))
+    }
+
     /// Counts a request and says what is to go wrong with it.
     fn next_fault(&mut self, method: &str, path: &str) -> Option<Fault> {
         let number = self.requests;
@@ -229,7 +309,12 @@ impl Scenario {
     }
 }
 
-async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -> Response {
+async fn play(
+    State(script): State<Arc<Script>>,
+    ConnectInfo(line_end): ConnectInfo<Ending>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request
         .uri()
         .path_and_query()
@@ -238,6 +323,11 @@ async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -
     let line = format!("{} {path}", request.method());
     let (fault, refusal) = {
         let mut script = script.lock();
+        script.seen.push(Seen {
+            method: request.method().clone(),
+            path: path.clone(),
+            headers: request.headers().clone(),
+        });
         let fault = script.next_fault(request.method().as_str(), &path);
         let refusal = script
             .guard
@@ -246,11 +336,23 @@ async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -
         (fault, refusal)
     };
     let without_referrers = script.lock().without_referrers;
-    let served = async || match refusal {
+    let served = async |request: Request| match refusal {
         Some(answer) => answer,
         None if without_referrers && path.contains("/referrers/") => reply(404, &[], Vec::new()),
         None => {
-            let mut answer = next.run(request).await;
+            let (spent, headers) = script.lock().pull(request.method(), &path);
+            let mut answer = match spent {
+                Some(answer) => answer,
+                None => next.run(request).await,
+            };
+            for (name, value) in ["ratelimit-limit", "ratelimit-remaining"]
+                .iter()
+                .zip(headers.into_iter().flatten())
+            {
+                answer
+                    .headers_mut()
+                    .insert(*name, value.parse().expect("digits"));
+            }
             if without_referrers {
                 answer.headers_mut().remove("oci-subject");
             }
@@ -258,32 +360,45 @@ async fn play(State(script): State<Arc<Script>>, request: Request, next: Next) -
         }
     };
     let response = match fault {
-        None => served().await,
+        None => served(request).await,
         Some(Fault::Status(status)) => reply(status, &[], Vec::new()),
         Some(Fault::Reply {
             status,
             headers,
             body,
         }) => reply(status, &headers, body),
-        Some(Fault::FlipBit) => flip_bit(served().await).await,
-        Some(Fault::Truncate(length)) => truncate(served().await, length).await,
+        Some(Fault::FlipBit) => fault::flip_bit(served(request).await).await,
+        Some(Fault::Cut { after, how }) => {
+            fault::cut(served(request).await, after, how, line_end).await
+        }
+        Some(Fault::Stall(after)) => fault::stall(served(request).await, after).await,
+        Some(Fault::Drip { bytes, every }) => {
+            fault::drip(served(request).await, bytes, every).await
+        }
+        Some(Fault::Length(length)) => fault::length(served(request).await, length).await,
         Some(Fault::Hold) => {
             script.holding.notify_one();
             script.released.notified().await;
-            served().await
+            served(request).await
         }
         Some(Fault::Drop) => {
-            script.lock().log.push(format!("{line} dropped"));
+            script.log(format!("{line} dropped"));
+            drop_connection()
+        }
+        Some(Fault::UploadCut { stored }) => {
+            let request = fault::begun_upload(request, stored).await;
+            let status = served(request).await.status().as_u16();
+            script.log(format!("{line} cut at {stored}, {status}"));
+            line_end.reset();
             drop_connection()
         }
         Some(Fault::Lose) => {
-            let status = served().await.status().as_u16();
-            script.lock().log.push(format!("{line} {status} lost"));
+            let status = served(request).await.status().as_u16();
+            script.log(format!("{line} {status} lost"));
             drop_connection()
         }
     };
-    let line = format!("{line} {}", response.status().as_u16());
-    script.lock().log.push(line);
+    script.log(format!("{line} {}", response.status().as_u16()));
     response
 }
 
@@ -293,50 +408,15 @@ fn drop_connection() -> ! {
     std::panic::resume_unwind(Box::new("the connection is to be dropped"))
 }
 
-fn reply(status: u16, headers: &[(String, String)], body: Vec<u8>) -> Response {
-    let mut response = Response::builder().status(status);
-    for (name, value) in headers {
-        response = response.header(name, value);
-    }
-    response.body(Body::from(body)).expect("a valid reply")
-}
-
-async fn content(response: Response) -> (http::response::Parts, Bytes) {
-    let (parts, body) = response.into_parts();
-    let body = to_bytes(body, usize::MAX).await.expect("a body");
-    (parts, body)
-}
-
-async fn flip_bit(response: Response) -> Response {
-    let (parts, body) = content(response).await;
-    let mut body = body.to_vec();
-    let middle = body.len() / 2;
-    if let Some(byte) = body.get_mut(middle) {
-        *byte ^= 1;
-    }
-    Response::from_parts(parts, body.into())
-}
-
-async fn truncate(response: Response, length: usize) -> Response {
-    let (mut parts, body) = content(response).await;
-    let size = body.len();
-    parts.headers.insert("content-length", size.into());
-    let start = body.slice(..length.min(size));
-    let cut = stream::once(async {
-        // Lets the server send what it has before it learns of the end.
-        tokio::task::yield_now().await;
-        Err(std::io::Error::other("cut"))
-    });
-    let body = stream::iter([Ok(start)]).chain(cut);
-    Response::from_parts(parts, Body::from_stream(body))
-}
-
 #[cfg(test)]
 mod tests {
-    use regmirror::oci::MediaType;
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use regmirror::oci::{Algorithm, Digest, MediaType};
     use regmirror::store::{Blob, Sink};
 
-    use crate::support::{Fault, TestRegistry, client};
+    use crate::support::{Auth, End, Fault, TestRegistry, client};
 
     async fn with_blob() -> (TestRegistry, String) {
         let registry = TestRegistry::start().await;
@@ -379,21 +459,9 @@ mod tests {
     async fn bodies_are_damaged_as_told() {
         let (registry, path) = with_blob().await;
         let url = format!("http://{}{path}", registry.address());
-        let headers = vec![("x-y".to_owned(), "z".to_owned())];
-        let body = b"other".to_vec();
-        let status = 418;
         registry.on("GET", "/a/", 1, Fault::FlipBit);
-        registry.on("GET", "/a/", 1, Fault::Truncate(4));
-        registry.on(
-            "GET",
-            "/a/",
-            1,
-            Fault::Reply {
-                status,
-                headers,
-                body,
-            },
-        );
+        registry.on("GET", "/a/", 1, Fault::cut(4));
+        registry.on("GET", "/a/", 1, Fault::reply(418, &[("x-y", "z")], "other"));
 
         let answer = client().get(&url).send().await.unwrap();
         assert_eq!(answer.bytes().await.unwrap(), "0123446789");
@@ -409,5 +477,75 @@ mod tests {
             (418, &"z".parse().unwrap())
         );
         assert_eq!(answer.text().await.unwrap(), "other");
+    }
+    #[tokio::test]
+    async fn bodies_end_and_falter_as_told() {
+        let (registry, path) = with_blob().await;
+        let url = format!("http://{}{path}", registry.address());
+        let reset = Fault::Cut {
+            after: 3,
+            how: End::Reset,
+        };
+        registry.on("GET", "/a/", 1, reset);
+        registry.on("GET", "/a/", 1, Fault::Stall(2));
+        let drip = Fault::Drip {
+            bytes: 4,
+            every: Duration::from_millis(1),
+        };
+        registry.on("GET", "/a/", 1, drip);
+        registry.on("GET", "/a/", 1, Fault::Length(5));
+
+        let mut answer = client().get(&url).send().await.unwrap();
+        assert_eq!(answer.chunk().await.unwrap().unwrap(), "012");
+        let error = answer.chunk().await.unwrap_err();
+        assert!(
+            format!("{error:?}").contains("ConnectionReset"),
+            "{error:?}"
+        );
+
+        let mut answer = client().get(&url).send().await.unwrap();
+        assert_eq!(answer.chunk().await.unwrap().unwrap(), "01");
+        assert!(answer.chunk().now_or_never().is_none());
+
+        let mut answer = client().get(&url).send().await.unwrap();
+        for piece in ["0123", "4567", "89"] {
+            assert_eq!(answer.chunk().await.unwrap().unwrap(), piece);
+        }
+
+        let answer = client().get(&url).send().await.unwrap();
+        assert_eq!(answer.bytes().await.unwrap(), "01234");
+    }
+
+    #[tokio::test]
+    async fn an_upload_is_cut_as_told() {
+        let registry = TestRegistry::start().await;
+        let start = format!("http://{}/v2/a/blobs/uploads/", registry.address());
+        let begun = client().post(start).send().await.unwrap();
+        let session = begun.headers()["location"].to_str().unwrap().to_owned();
+        let session = format!("http://{}{session}", registry.address());
+        let digest = Digest::of(Algorithm::Sha256, b"0123456789");
+        let separator = if session.contains('?') { '&' } else { '?' };
+        registry.on("PUT", "/uploads/", 1, Fault::UploadCut { stored: 4 });
+        let put = client()
+            .put(format!("{session}{separator}digest={digest}"))
+            .header("x-y", "z")
+            .body("0123456789");
+        assert!(put.send().await.is_err());
+        let stands = client().get(session).send().await.unwrap();
+        assert_eq!(stands.headers()["range"], "0-3");
+        let seen = registry.seen();
+        assert_eq!(seen[1].method, "PUT");
+        assert_eq!(seen[1].header("x-y"), "z");
+        assert!(seen[1].path.ends_with(&format!("digest={digest}")));
+    }
+
+    #[tokio::test]
+    async fn a_scripted_token_is_accepted() {
+        let registry = TestRegistry::start().await;
+        registry.require_auth(Auth::Anonymous);
+        registry.accept_token("T1", &["repository:a:pull,push"]);
+        let start = format!("http://{}/v2/a/blobs/uploads/", registry.address());
+        let begun = client().post(start).bearer_auth("T1").send().await.unwrap();
+        assert_eq!(begun.status(), 202);
     }
 }

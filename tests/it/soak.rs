@@ -61,10 +61,10 @@ async fn needed(bench: &Bench, images: &[Manifest]) -> u64 {
 
 async fn run(bench: &Bench) -> Summary {
     let entry = "source: SOURCE/app, target: TARGET/app, type: repository, referrers: true";
-    let text = bench
-        .config(&[entry])
-        .replace("pass: p", "pass: p, idleTimeout: 200ms");
-    let config = Config::parse(&text, "soak").unwrap();
+    let mut config = Config::parse(&bench.config(&[entry]), "soak").unwrap();
+    for registry in config.registries.values_mut() {
+        registry.idle = Some(Duration::from_millis(200));
+    }
     // As usual, but for shorter waits.
     let retry = RetryPolicy {
         base: Duration::from_millis(10),

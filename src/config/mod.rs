@@ -13,6 +13,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 pub use fault::ConfigError;
 
@@ -65,6 +66,15 @@ pub enum Login {
     },
     /// An identity token.
     Token(Secret),
+    /// What a program says that keeps credentials for docker.
+    Helper {
+        /// The program is `docker-credential-NAME`.
+        name: String,
+        /// What to ask it for, instead of the registry's name.
+        server: Option<String>,
+        /// How long its answer is kept, when not as usual.
+        kept: Option<Duration>,
+    },
 }
 
 impl Config {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 
-use super::auth::{Authorizer, Challenge, Credential, Scopes};
+use super::auth::{Authorizer, Keychain, Scopes};
 use super::failure::Failure;
 use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
@@ -65,7 +65,7 @@ impl Registry {
     pub fn new(
         host: Host,
         options: &HostOptions,
-        credential: Credential,
+        credential: impl Into<Keychain>,
         client: &HttpClient,
         retry: RetryPolicy,
     ) -> Result<Self, StoreError> {
@@ -80,7 +80,12 @@ impl Registry {
                 .because("expected host or host:port")
         })?;
         let http = HostClient::new(client, base.clone(), options.tls, options.concurrent, retry);
-        let auth = Authorizer::new(credential, base.clone(), http.stranger());
+        let auth = Authorizer::new(
+            host.clone(),
+            credential.into(),
+            base.clone(),
+            http.stranger(),
+        );
         Ok(Self {
             inner: Arc::new(Inner {
                 name: host,
@@ -255,24 +260,16 @@ impl Inner {
         request: &mut Request,
         scopes: &Scopes,
     ) -> Result<Response, Failure> {
-        let mut authorization = self.auth.known(scopes).await?;
+        let mut sign_in = self.auth.sign_in(scopes).await?;
         // Ends: without or with what is known, with a remembered token, with a
-        // fresh one, refused.
+        // fresh one, with that again when it may have become valid, with
+        // another credential, refused.
         loop {
-            match &authorization {
-                Some(with) => request.headers.insert(AUTHORIZATION, with.header.clone()),
-                None => request.headers.remove(AUTHORIZATION),
-            };
+            sign_in.apply(&mut request.headers);
             let response = self.http.send(request).await?;
-            if response.status() != StatusCode::UNAUTHORIZED {
+            if let Some(response) = sign_in.judge(response).await? {
                 return Ok(response);
             }
-            let challenges = Challenge::all(response.headers());
-            let said = Failure::of(response).await;
-            let answer = self
-                .auth
-                .answer(&challenges, scopes, authorization.as_ref(), said)
-                .await?;
             if !request.is_replayable() {
                 // The body has passed. Whoever has it can send it again, and
                 // there is a fresh token for that now.
@@ -281,7 +278,6 @@ impl Inner {
                     "the registry wanted a new token in the middle of an upload",
                 ));
             }
-            authorization = Some(answer);
         }
     }
 

@@ -15,9 +15,6 @@ use super::body::Progress;
 use super::error::{causes, transport};
 use super::{HttpError, Streamed};
 
-/// How long an answer, or its next piece, may keep one waiting.
-pub(super) const IDLE: Duration = Duration::from_secs(60);
-
 /// How long a body that is read into memory may take in all. Such bodies are
 /// short, and the time between two pieces alone would let a server that sends
 /// a byte a minute hold its request for ever.
@@ -145,16 +142,19 @@ impl fmt::Display for Trail {
 pub struct Response {
     inner: reqwest::Response,
     trail: Trail,
+    /// How long the next piece of the body may keep one waiting.
+    idle: Duration,
     /// Of the body, what was looked at before its time, and what came instead
     /// of the rest.
     peeked: VecDeque<Result<Bytes, HttpError>>,
 }
 
 impl Response {
-    pub(super) fn new(inner: reqwest::Response, trail: Trail) -> Self {
+    pub(super) fn new(inner: reqwest::Response, trail: Trail, idle: Duration) -> Self {
         Self {
             inner,
             trail,
+            idle,
             peeked: VecDeque::new(),
         }
     }
@@ -286,12 +286,12 @@ impl Response {
             cause,
             trail: Trail::default(),
         };
-        match timeout(IDLE, self.inner.chunk()).await {
+        match timeout(self.idle, self.inner.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(failed(transport(error).0)),
             Err(elapsed) => Err(failed(format!(
                 "no byte for {} s: operation timed out ({})",
-                IDLE.as_secs(),
+                self.idle.as_secs_f64(),
                 causes(&elapsed)
             ))),
         }
@@ -303,6 +303,12 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
+    use crate::http::HostOptions;
+
+    fn of_body(body: reqwest::Body) -> Response {
+        let answer = http::Response::new(body).into();
+        Response::new(answer, Trail::default(), HostOptions::IDLE)
+    }
 
     /// An answer of which a byte comes every 3 seconds.
     fn trickle(bytes: usize) -> Response {
@@ -311,7 +317,7 @@ mod tests {
             Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
         });
         let body = reqwest::Body::wrap_stream(pieces);
-        Response::new(http::Response::new(body).into(), Trail::default())
+        of_body(body)
     }
 
     #[tokio::test(start_paused = true)]
@@ -347,7 +353,7 @@ mod tests {
             Err(std::io::Error::other("cut")),
         ];
         let body = reqwest::Body::wrap_stream(stream::iter(pieces));
-        let mut answer = Response::new(http::Response::new(body).into(), Trail::default());
+        let mut answer = of_body(body);
         assert_eq!(answer.peek(10).await, "ab");
         assert_eq!(answer.peek(10).await, "ab");
         let mut rest = answer.into_stream();

@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::auth::{Authorizer, Keychain, Scopes};
 use super::failure::Failure;
+use super::ledger::Ledger;
 use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
@@ -36,6 +37,7 @@ pub(super) struct Inner {
     pub(super) auth: Authorizer,
     pub(super) sessions: Sessions,
     pub(super) fallbacks: Fallbacks,
+    pub(super) ledger: Ledger,
 }
 
 /// The address that a registry's API answers at. They differ for Docker Hub
@@ -79,7 +81,7 @@ impl Registry {
             StoreError::new(ErrorKind::Malformed, "use", subject)
                 .because("expected host or host:port")
         })?;
-        let http = HostClient::new(client, base.clone(), options.tls, options.concurrent, retry);
+        let http = HostClient::new(client, base.clone(), options, retry);
         let auth = Authorizer::new(
             host.clone(),
             credential.into(),
@@ -94,6 +96,7 @@ impl Registry {
                 auth,
                 sessions: Sessions::default(),
                 fallbacks: Fallbacks::default(),
+                ledger: Ledger::default(),
             }),
         })
     }
@@ -267,6 +270,8 @@ impl Inner {
         loop {
             sign_in.apply(&mut request.headers);
             let response = self.http.send(request).await?;
+            self.ledger
+                .note(self.name(), response.status(), response.headers());
             if let Some(response) = sign_in.judge(response).await? {
                 return Ok(response);
             }

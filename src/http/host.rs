@@ -212,11 +212,7 @@ impl HostClient {
             let delay = self.policy.next_delay(attempt, verdict, fastrand::f64());
             let Some(delay) = delay.filter(|_| request.is_replayable()) else {
                 return sent
-                    .map(|inner| Response {
-                        inner,
-                        trail,
-                        idle: self.idle,
-                    })
+                    .map(|inner| Response::new(inner, trail, self.idle))
                     .map_err(|(cause, _)| HttpError::Transport { cause, trail });
             };
             warn!(

@@ -1,5 +1,6 @@
 //! Requests that can be sent again, and their answers.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,13 +140,25 @@ impl fmt::Display for Trail {
 /// An answer, of which the body is still to come.
 #[derive(Debug)]
 pub struct Response {
-    pub(super) inner: reqwest::Response,
-    pub(super) trail: Trail,
+    inner: reqwest::Response,
+    trail: Trail,
     /// How long the next piece of the body may keep one waiting.
-    pub(super) idle: Duration,
+    idle: Duration,
+    /// Of the body, what was looked at before its time, and what came instead
+    /// of the rest.
+    peeked: VecDeque<Result<Bytes, HttpError>>,
 }
 
 impl Response {
+    pub(super) fn new(inner: reqwest::Response, trail: Trail, idle: Duration) -> Self {
+        Self {
+            inner,
+            trail,
+            idle,
+            peeked: VecDeque::new(),
+        }
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.inner.status()
@@ -230,6 +243,28 @@ impl Response {
         all.freeze()
     }
 
+    /// The body's first `limit` bytes, or what came of them in 10 seconds. They
+    /// stay there for whoever reads the body.
+    pub async fn peek(&mut self, limit: usize) -> Bytes {
+        let reading = async {
+            while self.peeked.iter().flatten().map(Bytes::len).sum::<usize>() < limit
+                && self.peeked.iter().all(Result::is_ok)
+            {
+                match self.receive().await.transpose() {
+                    Some(piece) => self.peeked.push_back(piece),
+                    None => break,
+                }
+            }
+        };
+        // What did not come in time is still to come.
+        let _ = timeout(EXCERPT, reading).await;
+        let mut seen = BytesMut::new();
+        for piece in self.peeked.iter().flatten() {
+            seen.extend_from_slice(&piece[..piece.len().min(limit - seen.len())]);
+        }
+        seen.freeze()
+    }
+
     /// The body, piece by piece.
     pub fn into_stream(self) -> BoxStream<'static, Result<Bytes, HttpError>> {
         stream::try_unfold(self, |mut response| async move {
@@ -240,6 +275,13 @@ impl Response {
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        match self.peeked.pop_front() {
+            Some(piece) => piece.map(Some),
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<Bytes>, HttpError> {
         let failed = |cause| HttpError::Transport {
             cause,
             trail: Trail::default(),
@@ -263,6 +305,11 @@ mod tests {
     use super::*;
     use crate::http::HostOptions;
 
+    fn of_body(body: reqwest::Body) -> Response {
+        let answer = http::Response::new(body).into();
+        Response::new(answer, Trail::default(), HostOptions::IDLE)
+    }
+
     /// An answer of which a byte comes every 3 seconds.
     fn trickle(bytes: usize) -> Response {
         let pieces = stream::iter(0..bytes).then(|_| async {
@@ -270,11 +317,7 @@ mod tests {
             Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
         });
         let body = reqwest::Body::wrap_stream(pieces);
-        Response {
-            inner: http::Response::new(body).into(),
-            trail: Trail::default(),
-            idle: HostOptions::IDLE,
-        }
+        of_body(body)
     }
 
     #[tokio::test(start_paused = true)]
@@ -288,6 +331,34 @@ mod tests {
         assert!(matches!(error, HttpError::Transport { .. }), "{error}");
         assert!(error.to_string().contains("in 300 s"), "{error}");
         assert_eq!(began.elapsed().as_secs(), 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_looked_at_is_still_there() {
+        let mut answer = trickle(5);
+        assert_eq!(answer.peek(2).await, "xx");
+        assert_eq!(answer.peek(1).await, "x");
+        assert_eq!(answer.peek(3).await, "xxx");
+        assert_eq!(answer.bytes(1000).await.unwrap(), "xxxxx");
+
+        let began = Instant::now();
+        let mut answer = trickle(900);
+        assert_eq!(answer.peek(1000).await, "xxx");
+        assert_eq!(began.elapsed().as_secs(), 10);
+        assert_eq!(answer.excerpt(5).await, "xxxxx");
+
+        // What goes wrong meanwhile is said in its place.
+        let pieces = [
+            Ok(Bytes::from_static(b"ab")),
+            Err(std::io::Error::other("cut")),
+        ];
+        let body = reqwest::Body::wrap_stream(stream::iter(pieces));
+        let mut answer = of_body(body);
+        assert_eq!(answer.peek(10).await, "ab");
+        assert_eq!(answer.peek(10).await, "ab");
+        let mut rest = answer.into_stream();
+        assert_eq!(rest.next().await.unwrap().unwrap(), "ab");
+        assert!(rest.next().await.unwrap().is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
@@ -171,17 +170,6 @@ fn place(realm: &Realm) -> String {
         realm.url.origin().ascii_serialization(),
         realm.url.path()
     )
-}
-
-/// Splits base64 of `user:password`, as docker's configuration has it.
-pub(super) fn decode_pair(text: &str) -> Option<(String, Secret)> {
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(text.trim())
-        .ok()?;
-    let pair = String::from_utf8(bytes).ok()?;
-    let (user, password) = pair.split_once(':')?;
-    let password = password.trim_end_matches('\0');
-    (!user.is_empty()).then(|| (user.to_owned(), Secret::new(password)))
 }
 
 #[cfg(test)]

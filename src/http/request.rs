@@ -34,6 +34,9 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub payload: Payload,
+    /// How much of a success's body belongs to the answer, in bytes; see
+    /// [`whole`](Self::whole).
+    whole: Option<usize>,
 }
 
 /// A request's body.
@@ -64,6 +67,7 @@ impl Request {
             url,
             headers: HeaderMap::new(),
             payload: Payload::Empty,
+            whole: None,
         }
     }
 
@@ -78,6 +82,20 @@ impl Request {
     #[must_use]
     pub fn payload(self, payload: Payload) -> Self {
         Self { payload, ..self }
+    }
+
+    /// Makes the body of a success a part of the answer: when it breaks off,
+    /// there was none, and the request is sent again. It may have `limit`
+    /// bytes, of which it holds all in memory.
+    #[must_use]
+    pub fn whole(self, limit: usize) -> Self {
+        let whole = Some(limit);
+        Self { whole, ..self }
+    }
+
+    /// What [`whole`](Self::whole) was given.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.whole
     }
 
     /// Whether it can be sent a second time.
@@ -150,13 +168,18 @@ pub struct Response {
 }
 
 impl Response {
-    pub(super) fn new(inner: reqwest::Response, trail: Trail, idle: Duration) -> Self {
+    pub(super) fn new(inner: reqwest::Response, idle: Duration) -> Self {
         Self {
             inner,
-            trail,
+            trail: Trail::default(),
             idle,
             peeked: VecDeque::new(),
         }
+    }
+
+    /// The same answer, with what it took to get it.
+    pub(super) fn after(self, trail: Trail) -> Self {
+        Self { trail, ..self }
     }
 
     /// The status.
@@ -196,8 +219,35 @@ impl Response {
     ///
     /// When it is longer than `limit` bytes, of which no more are read, when it
     /// breaks off, or when it takes longer than 5 minutes.
-    pub async fn bytes(self, limit: usize) -> Result<Bytes, HttpError> {
-        match timeout(WHOLE, self.read(limit)).await {
+    pub async fn bytes(mut self, limit: usize) -> Result<Bytes, HttpError> {
+        self.read(limit).await
+    }
+
+    /// Reads the whole body ahead of whoever wants it.
+    pub(super) async fn hold(&mut self, limit: usize) -> Result<(), HttpError> {
+        let body = self.read(limit).await?;
+        self.peeked.push_back(Ok(body));
+        Ok(())
+    }
+
+    async fn read(&mut self, limit: usize) -> Result<Bytes, HttpError> {
+        if self
+            .content_length()
+            .is_some_and(|length| length > limit as u64)
+        {
+            return Err(HttpError::TooLong(limit));
+        }
+        let reading = async {
+            let mut all = BytesMut::new();
+            while let Some(chunk) = self.chunk().await? {
+                if all.len() + chunk.len() > limit {
+                    return Err(HttpError::TooLong(limit));
+                }
+                all.extend_from_slice(&chunk);
+            }
+            Ok(all.freeze())
+        };
+        match timeout(WHOLE, reading).await {
             Ok(read) => read,
             Err(_) => Err(HttpError::Transport {
                 cause: format!(
@@ -207,23 +257,6 @@ impl Response {
                 trail: Trail::default(),
             }),
         }
-    }
-
-    async fn read(mut self, limit: usize) -> Result<Bytes, HttpError> {
-        if self
-            .content_length()
-            .is_some_and(|length| length > limit as u64)
-        {
-            return Err(HttpError::TooLong(limit));
-        }
-        let mut all = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            if all.len() + chunk.len() > limit {
-                return Err(HttpError::TooLong(limit));
-            }
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.freeze())
     }
 
     /// The body's first `limit` bytes, or what came of them in 10 seconds: for
@@ -307,7 +340,7 @@ mod tests {
 
     fn of_body(body: reqwest::Body) -> Response {
         let answer = http::Response::new(body).into();
-        Response::new(answer, Trail::default(), HostOptions::IDLE)
+        Response::new(answer, HostOptions::IDLE)
     }
 
     /// An answer of which a byte comes every 3 seconds.

@@ -132,7 +132,7 @@ impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
             ));
         }
         // No Accept for manifests here: Artifactory answers 406.
-        let request = Request::new(Method::GET, url.clone());
+        let request = Request::new(Method::GET, url.clone()).whole(BODY);
         let (response, _permit) = self
             .registry
             .send(request, &self.scopes, Redirects::Within)

@@ -91,7 +91,7 @@ fn get(realm: &Realm, scopes: &Scopes, credential: &Credential) -> Request {
         Credential::Anonymous | Credential::RegistryToken(_) => None,
     };
     drop(query);
-    let request = Request::new(Method::GET, url);
+    let request = Request::new(Method::GET, url).whole(BODY);
     match header {
         Some(header) => request.header(AUTHORIZATION, header),
         None => request,
@@ -111,6 +111,7 @@ fn post(realm: &Realm, scopes: &Scopes, token: &Secret) -> Request {
     let form = form.query().unwrap_or_default().to_owned();
     let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
     Request::new(Method::POST, realm.url.clone())
+        .whole(BODY)
         .header(CONTENT_TYPE, kind)
         .payload(Payload::Bytes(form.into()))
 }

@@ -10,4 +10,5 @@ mod f_auth;
 mod g_limits;
 mod h_media;
 mod i_layout;
+mod j_canary;
 mod j_security;

@@ -10,4 +10,6 @@ mod f_auth;
 mod g_limits;
 mod h_media;
 mod i_layout;
+mod j_network;
+mod j_proxies;
 mod j_security;

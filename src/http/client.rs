@@ -67,6 +67,14 @@ impl HttpClient {
         user_agent: &str,
         hosts: impl IntoIterator<Item = HostOptions>,
     ) -> Result<Self, HttpError> {
+        Self::behind(Matcher::from_system(), user_agent, hosts)
+    }
+
+    fn behind(
+        proxies: Matcher,
+        user_agent: &str,
+        hosts: impl IntoIterator<Item = HostOptions>,
+    ) -> Result<Self, HttpError> {
         if reqwest::header::HeaderValue::from_str(user_agent).is_err() {
             return Err(HttpError::Setup(format!(
                 "user agent {user_agent:?} is no header value"
@@ -84,7 +92,7 @@ impl HttpClient {
             pools: Arc::new(Pools {
                 user_agent: user_agent.to_owned(),
                 listed,
-                proxies: Matcher::from_system(),
+                proxies,
                 roots: SystemRoots::default(),
                 whereabouts: Arc::default(),
                 clients: Mutex::default(),
@@ -252,6 +260,35 @@ mod tests {
         let error = refused(Reach::Anywhere).await;
         assert!(!error.contains("leads to"), "{error}");
         assert!(known.is_private("localhost"));
+    }
+
+    #[test]
+    fn a_proxy_is_a_way_and_not_a_place() {
+        let proxies = || {
+            let proxies = Matcher::builder().all("http://Proxy.test:3128");
+            proxies.no("direct.test").build()
+        };
+        let client = HttpClient::behind(proxies(), "test/1", []).unwrap();
+        let pool = |url: &str, reach| {
+            let pool = client.pool(&url.parse().unwrap(), &Trust::PLAIN, reach);
+            pool.map_err(|error| error.to_string())
+        };
+        pool("http://s.test/", Reach::Outside).unwrap();
+        pool("http://proxy.test/", Reach::Inside).unwrap();
+        let error = pool("http://proxy.test:8080/", Reach::Outside).unwrap_err();
+        assert!(error.contains("http://proxy.test:8080, "), "{error}");
+        for (url, proxied) in [
+            ("http://s.test/", true),
+            ("https://s.test/", true),
+            ("http://10.0.0.1/", true),
+            ("http://direct.test/", false),
+            ("http://a.direct.test/", false),
+            ("http://127.0.0.1/", false),
+            ("http://localhost/", false),
+        ] {
+            let proxy = client.proxy(&url.parse().unwrap()).unwrap();
+            assert_eq!(proxy.is_some(), proxied, "{url}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod recorded;
 mod registry;
+mod storm;
 pub(crate) mod tls;
 mod wire;
 

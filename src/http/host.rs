@@ -116,6 +116,12 @@ impl HostClient {
         }
     }
 
+    /// Sends nothing to the host for so long: it asked for that in a way that
+    /// only the caller understands.
+    pub fn leave_alone(&self, wait: Duration) {
+        self.state.leave_alone(Instant::now() + wait);
+    }
+
     /// Until when the host asked to be left alone, if it did.
     pub fn quiet_until(&self) -> Option<Instant> {
         self.state.not_before()

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
@@ -13,7 +14,7 @@ use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
 use crate::http::{
-    Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy,
+    Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy, retry_after,
 };
 use crate::oci::{Host, Repository, TagOrDigest};
 use crate::store::{ErrorKind, StoreError};
@@ -269,7 +270,7 @@ impl Inner {
             self.ledger
                 .note(self.name(), response.status(), response.headers());
             if let Some(response) = sign_in.judge(response).await? {
-                return Ok(response);
+                return self.unless_limited(response).await;
             }
             if !request.is_replayable() {
                 // The body has passed. Whoever has it can send it again, and
@@ -280,6 +281,25 @@ impl Inner {
                 ));
             }
         }
+    }
+
+    /// GHCR says that there were too many requests with a 403, which only its
+    /// text tells from one that is meant. Source: regclient#902.
+    async fn unless_limited(&self, mut response: Response) -> Result<Response, Failure> {
+        /// What GitHub wants when it does not say.
+        const WAIT: Duration = Duration::from_secs(60);
+        const TEXT: usize = 4 << 10;
+        if response.status() != StatusCode::FORBIDDEN {
+            return Ok(response);
+        }
+        let text = response.peek(TEXT).await.to_ascii_lowercase();
+        if !String::from_utf8_lossy(&text).contains("secondary rate limit") {
+            return Ok(response);
+        }
+        let wait = retry_after(response.headers(), SystemTime::now()).unwrap_or(WAIT);
+        self.http.leave_alone(wait);
+        let limited = ErrorKind::RateLimited(Some(wait));
+        Err(Failure::of(response).await.with_kind(limited))
     }
 
     /// The registry refuses everybody, or just us?

@@ -67,6 +67,14 @@ impl HttpClient {
         user_agent: &str,
         hosts: impl IntoIterator<Item = HostOptions>,
     ) -> Result<Self, HttpError> {
+        Self::behind(Matcher::from_system(), user_agent, hosts)
+    }
+
+    fn behind(
+        proxies: Matcher,
+        user_agent: &str,
+        hosts: impl IntoIterator<Item = HostOptions>,
+    ) -> Result<Self, HttpError> {
         if reqwest::header::HeaderValue::from_str(user_agent).is_err() {
             return Err(HttpError::Setup(format!(
                 "user agent {user_agent:?} is no header value"
@@ -84,7 +92,7 @@ impl HttpClient {
             pools: Arc::new(Pools {
                 user_agent: user_agent.to_owned(),
                 listed,
-                proxies: Matcher::from_system(),
+                proxies,
                 roots: SystemRoots::default(),
                 whereabouts: Arc::default(),
                 clients: Mutex::default(),
@@ -121,7 +129,10 @@ impl HttpClient {
     ) -> Result<reqwest::Client, HttpError> {
         let proxy = self.proxy(url)?;
         // A proxy is a way, and nothing that a server may lead to.
-        let to_proxy = proxy.is_some() && proxy.as_deref() == url.host_str();
+        let to_proxy = match (&proxy, url.host_str()) {
+            (Some(proxy), Some(host)) => proxy.eq_ignore_ascii_case(host),
+            _ => false,
+        };
         let zone = match Zone::of_host(url) {
             None if to_proxy => Zone::Private,
             zone => zone.unwrap_or(Zone::Public),
@@ -155,11 +166,17 @@ impl HttpClient {
         if is_loopback(url) {
             return Ok(None);
         }
-        let uri: http::Uri = url
-            .as_str()
-            .parse()
-            .map_err(|error| HttpError::Request(format!("{error}")))?;
-        let proxy = self.pools.proxies.intercept(&uri);
+        let proxy_of = |url: &str| {
+            let uri: Result<http::Uri, _> = url.parse();
+            uri.map(|uri| self.pools.proxies.intercept(&uri))
+                .map_err(|error| HttpError::Request(error.to_string()))
+        };
+        // The `*` of NO_PROXY is taken there for every name, but not for
+        // addresses.
+        if proxy_of(&format!("{}://name.invalid/", url.scheme()))?.is_none() {
+            return Ok(None);
+        }
+        let proxy = proxy_of(url.as_str())?;
         Ok(proxy.and_then(|proxy| proxy.uri().host().map(ToOwned::to_owned)))
     }
 }
@@ -193,6 +210,7 @@ fn origin(url: &Url) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::error::transport;
 
     #[test]
     fn pools_are_shared_by_what_they_do() {
@@ -213,6 +231,64 @@ mod tests {
         );
         assert_eq!(pools("http://8.8.8.8/", &verified, Reach::Outside), 2);
         assert_eq!(pools("https://8.8.8.8/", &Trust::PLAIN, Reach::Outside), 2);
+    }
+
+    #[tokio::test]
+    async fn what_a_name_stands_for_is_checked_by_the_connection() {
+        let client = HttpClient::new("test/1").unwrap();
+        let url: Url = "http://localhost:1/x?secret".parse().unwrap();
+        let refused = async |reach| {
+            let kind = Kind {
+                trust: Trust::PLAIN,
+                reach,
+                proxy: None,
+            };
+            let pool = client.pools.build(&kind).unwrap();
+            let error = pool.get(url.clone()).send().await.unwrap_err();
+            match transport(error, &url) {
+                Ok((text, _)) => text,
+                Err(error) => error.to_string(),
+            }
+        };
+        let error = refused(Reach::Outside).await;
+        assert!(error.contains("leads to http://localhost:1, "), "{error}");
+        let known = &client.pools.whereabouts;
+        assert!(!known.is_private("localhost"), "strangers are not recorded");
+        let error = refused(Reach::Inside).await;
+        assert!(!error.contains("leads to"), "{error}");
+        assert!(!known.is_private("localhost"), "strangers are not recorded");
+        let error = refused(Reach::Anywhere).await;
+        assert!(!error.contains("leads to"), "{error}");
+        assert!(known.is_private("localhost"));
+    }
+
+    #[test]
+    fn a_proxy_is_a_way_and_not_a_place() {
+        let proxies = || {
+            let proxies = Matcher::builder().all("http://Proxy.test:3128");
+            proxies.no("direct.test").build()
+        };
+        let client = HttpClient::behind(proxies(), "test/1", []).unwrap();
+        let pool = |url: &str, reach| {
+            let pool = client.pool(&url.parse().unwrap(), &Trust::PLAIN, reach);
+            pool.map_err(|error| error.to_string())
+        };
+        pool("http://s.test/", Reach::Outside).unwrap();
+        pool("http://proxy.test/", Reach::Inside).unwrap();
+        let error = pool("http://proxy.test:8080/", Reach::Outside).unwrap_err();
+        assert!(error.contains("http://proxy.test:8080, "), "{error}");
+        for (url, proxied) in [
+            ("http://s.test/", true),
+            ("https://s.test/", true),
+            ("http://10.0.0.1/", true),
+            ("http://direct.test/", false),
+            ("http://a.direct.test/", false),
+            ("http://127.0.0.1/", false),
+            ("http://localhost/", false),
+        ] {
+            let proxy = client.proxy(&url.parse().unwrap()).unwrap();
+            assert_eq!(proxy.is_some(), proxied, "{url}");
+        }
     }
 
     #[test]

@@ -168,7 +168,8 @@ pub(super) struct Resolver {
 impl Resolver {
     /// The addresses of `host` that are within reach.
     fn admitted(&self, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, OutOfReach> {
-        if self.proxy.as_deref() == Some(host) {
+        let proxy = self.proxy.as_deref();
+        if proxy.is_some_and(|proxy| proxy.eq_ignore_ascii_case(host)) {
             return Ok(found);
         }
         let zone = |address: &SocketAddr| Zone::of(address.ip());
@@ -353,7 +354,7 @@ mod tests {
     fn resolver(reach: Reach) -> Resolver {
         Resolver {
             reach,
-            proxy: Some("proxy.test".to_owned()),
+            proxy: Some("Proxy.test".to_owned()),
             whereabouts: Arc::default(),
         }
     }

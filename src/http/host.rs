@@ -349,6 +349,16 @@ mod tests {
         taken: usize,
         closing: Duration,
     ) -> (Result<StatusCode, String>, u64) {
+        upload_with(HostOptions::IDLE, pieces, pause, taken, closing).await
+    }
+
+    async fn upload_with(
+        idle: Duration,
+        pieces: usize,
+        pause: Duration,
+        taken: usize,
+        closing: Duration,
+    ) -> (Result<StatusCode, String>, u64) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let url: Url = url.parse().unwrap();
@@ -376,7 +386,10 @@ mod tests {
         });
         let body = exact_body(source.boxed(), (pieces * PIECE) as u64);
         let client = HttpClient::new("test/1").unwrap();
-        let options = HostOptions::new("").with_tls(Tls::Disabled);
+        let options = HostOptions {
+            idle,
+            ..HostOptions::new("").with_tls(Tls::Disabled)
+        };
         let host = HostClient::new(&client, url.clone(), &options, RetryPolicy::default());
         let mut request = Request::new(Method::PUT, url).payload(Payload::Stream(Some(body)));
         let began = Instant::now();
@@ -407,6 +420,22 @@ mod tests {
         let (sent, seconds) = upload(10, Duration::ZERO, 10, NEVER).await;
         assert!(sent.unwrap_err().contains("after the last byte"));
         assert!((900..=901).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_long_a_host_may_keep_silent_is_its_own() {
+        let idle = Duration::from_millis(5500);
+        let none = Duration::ZERO;
+        let (sent, seconds) = upload_with(idle, 1 << 14, none, 100, NEVER).await;
+        assert!(sent.unwrap_err().contains("no progress for 5.5 s"));
+        assert!((5..=6).contains(&seconds), "{seconds}");
+        // No less than stores take to close a blob, and no less than it says.
+        let hour = Duration::from_secs(3600);
+        for (idle, limit) in [(idle, 900), (hour, 3600)] {
+            let (sent, seconds) = upload_with(idle, 10, none, 10, NEVER).await;
+            assert!(sent.unwrap_err().contains("after the last byte"));
+            assert!((limit..=limit + 1).contains(&seconds), "{seconds}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

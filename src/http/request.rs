@@ -367,6 +367,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_body_that_streams_may_take_any_time_but_not_stand_still() {
+        let began = Instant::now();
+        let pieces = trickle(10_000).into_stream().count().await;
+        assert_eq!(pieces, 10_000);
+        assert_eq!(began.elapsed().as_secs(), 30_000);
+
+        let began = Instant::now();
+        let mut response = trickle(10);
+        response.idle = Duration::from_millis(2500);
+        let error = response.into_stream().next().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("no byte for 2.5 s"), "{error}");
+        assert_eq!(began.elapsed().as_millis(), 2500);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_was_looked_at_is_still_there() {
         let mut answer = trickle(5);
         assert_eq!(answer.peek(2).await, "xx");

@@ -11,6 +11,8 @@ mod g_limits;
 mod h_media;
 mod i_layout;
 mod j_canary;
+mod j_network;
+mod j_proxies;
 mod j_security;
 
 use std::collections::BTreeSet;

@@ -236,6 +236,8 @@ async fn d7_when_the_first_to_send_a_shared_blob_fails_the_next_sends_it() {
         .map(|line| &line[line.len() - 3..])
         .collect();
     assert_eq!(ends, ["400", "201"], "{log:#?}");
+    // Nobody took it for granted that the blob is there by now.
+    assert_eq!(bench.target.count("PUT /v2/app/manifests/"), 1, "{log:#?}");
 }
 
 /// A registry that takes a manifest and does not say under which digest.

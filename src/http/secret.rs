@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A password or a token. `Debug` and `Display` hide it; only
 /// [`expose`](Secret::expose) gives it away, so its uses can be searched for.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {

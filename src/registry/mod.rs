@@ -18,5 +18,8 @@ mod referrers;
 mod seam;
 mod upload;
 
-pub use auth::{Credential, DockerConfig, DockerConfigError};
+pub use auth::{
+    Credential, DockerConfig, DockerConfigError, HelperError, HelperName, HelperNameError, Helpers,
+    Keychain,
+};
 pub use client::{Registry, default_address};

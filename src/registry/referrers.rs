@@ -112,10 +112,12 @@ impl Inner {
                     "its pages lead in a circle",
                 ));
             }
-            let request = Request::new(Method::GET, url.clone()).header(
-                ACCEPT,
-                HeaderValue::from_static("application/vnd.oci.image.index.v1+json"),
-            );
+            let request = Request::new(Method::GET, url.clone())
+                .whole(MAX_MANIFEST_SIZE)
+                .header(
+                    ACCEPT,
+                    HeaderValue::from_static("application/vnd.oci.image.index.v1+json"),
+                );
             let (response, _permit) = self
                 .send(request, &Scopes::pull(repo), Redirects::Within)
                 .await?;

@@ -364,7 +364,10 @@ async fn h8_an_empty_blob_may_not_have_content() {
     bench.source.on("GET", &digest, 9, endless);
     let said = fails(&bench).await;
     assert!(said.contains(&digest), "{said}");
-    assert!(said.contains("content does not match its descriptor"), "{said}");
+    assert!(
+        said.contains("content does not match its descriptor"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

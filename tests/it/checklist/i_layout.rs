@@ -312,7 +312,6 @@ async fn i4_nothing_in_a_layout_is_ever_deleted_by_a_run() {
     assert!(entries.iter().any(|entry| entry["digest"] == unreadable));
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn i5_a_run_writes_through_no_link() {
     for linked in ["blobs", "blobs/sha256", "index.json"] {

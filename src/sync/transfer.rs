@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
+use futures::StreamExt;
 use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
 
 use super::executor::Limits;
 use super::report::Tally;
 use crate::oci::{Descriptor, Digest, Repository};
-use crate::store::{ErrorKind, Sink, Source, StoreError};
+use crate::store::{Blob, ErrorKind, Sink, Source, StoreError};
 
 /// How many lanes are remembered before idle ones are dropped. A dropped lane
 /// costs one HEAD when its blob is met again.
@@ -170,7 +171,13 @@ async fn copy(
     let mut attempt = 1;
     loop {
         let result = async {
-            let body = source.store.blob(source.repo, blob).await?;
+            let body = match blob.embedded() {
+                Ok(Some(bytes)) => {
+                    let body = futures::stream::iter([Ok(bytes)]).boxed();
+                    Blob::verified(blob, "its descriptor's data", body)
+                }
+                _ => source.store.blob(source.repo, blob).await?,
+            };
             target.store.put_blob(target.repo, body).await
         };
         match result.await {

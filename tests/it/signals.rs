@@ -86,7 +86,7 @@ async fn make_up(bench: &Bench) {
 }
 
 #[tokio::test]
-async fn a_signal_lets_the_copy_under_way_finish_and_begins_no_other() {
+async fn d8_a_signal_lets_the_copy_under_way_finish_and_begins_no_other() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let bench = Bench::new().await;
         let (mut child, _folder) = held(&bench).await;
@@ -109,7 +109,7 @@ async fn a_signal_lets_the_copy_under_way_finish_and_begins_no_other() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
+async fn d8_a_second_signal_ends_at_once() {
     let bench = Bench::new().await;
     let (child, _folder) = held(&bench).await;
     send(&child, Signal::TERM);
@@ -123,7 +123,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_killed_process_leaves_nothing_half_written() {
+async fn d8_a_killed_process_leaves_nothing_half_written() {
     let bench = Bench::new().await;
     let (child, _folder) = held(&bench).await;
     send(&child, Signal::KILL);

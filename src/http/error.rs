@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use super::{Trail, Verdict};
+use crate::telemetry::deceives;
 
 /// A request without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +77,7 @@ pub fn printable(text: &str, limit: usize) -> String {
             shown.push('…');
             break;
         }
-        // The bidirectional controls reorder a line without being "control".
-        if c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if deceives(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -93,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn server_text_is_escaped_and_cut() {
+    fn j3_server_text_is_escaped_and_cut() {
         assert_eq!(printable("a\nb\u{1b}[31m", 100), "a\\nb\\u{1b}[31m");
         assert_eq!(printable("abcdef", 3), "abc…");
         assert_eq!(printable("ééé", 3), "é…");

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
+use super::warnings::Warnings;
 use crate::http::{
     Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy,
 };
@@ -36,6 +37,7 @@ pub(super) struct Inner {
     pub(super) auth: Authorizer,
     pub(super) sessions: Sessions,
     pub(super) fallbacks: Fallbacks,
+    warnings: Warnings,
 }
 
 /// The address that a registry's API answers at. They differ for Docker Hub
@@ -89,6 +91,7 @@ impl Registry {
                 auth,
                 sessions: Sessions::default(),
                 fallbacks: Fallbacks::default(),
+                warnings: Warnings::default(),
             }),
         })
     }
@@ -114,6 +117,12 @@ impl Registry {
             )),
             _ => Err(failed(Failure::of(response).await)),
         }
+    }
+
+    /// What the registry wanted people to be told so far (`Warning` headers),
+    /// each text once and safe to print. The first 64 are kept.
+    pub fn warnings(&self) -> Vec<String> {
+        self.inner.warnings.told()
     }
 }
 
@@ -264,6 +273,7 @@ impl Inner {
                 None => request.headers.remove(AUTHORIZATION),
             };
             let response = self.http.send(request).await?;
+            self.warnings.note(self.name(), response.headers());
             if response.status() != StatusCode::UNAUTHORIZED {
                 return Ok(response);
             }

@@ -16,6 +16,7 @@ mod manifests;
 mod referrers;
 mod seam;
 mod upload;
+mod warnings;
 
 pub use auth::{Credential, DockerConfig, DockerConfigError};
 pub use client::{Registry, default_address};

@@ -16,7 +16,7 @@ use std::path::Path;
 
 pub use fault::ConfigError;
 
-use crate::http::{Secret, Tls};
+use crate::http::{Secret, Tls, exposure};
 use crate::oci::Host;
 use crate::sync::Job;
 
@@ -71,17 +71,25 @@ impl Config {
     /// How many images are copied at once unless the file says.
     pub const PARALLEL: usize = 4;
 
-    /// Reads a file.
+    /// Reads a file. That it holds a secret which all can read is a warning.
     ///
     /// # Errors
     ///
     /// When it cannot be read, or with every fault that was found in it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let origin = path.display().to_string();
-        match std::fs::File::open(path) {
-            Ok(file) => Self::read_from(file, &origin),
-            Err(cause) => Err(ConfigError::Unreadable { origin, cause }),
+        let mut config = match std::fs::File::open(path) {
+            Ok(file) => Self::read_from(file, &origin)?,
+            Err(cause) => return Err(ConfigError::Unreadable { origin, cause }),
+        };
+        if config
+            .registries
+            .values()
+            .any(|known| known.login.is_some())
+        {
+            config.warnings.extend(exposure(path));
         }
+        Ok(config)
     }
 
     /// Reads a stream to its end; `origin` names it in messages.

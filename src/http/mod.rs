@@ -20,4 +20,4 @@ pub use host::{Class, HostClient, Permit};
 pub use options::{HostOptions, Tls};
 pub use request::{Payload, Request, Response, Trail};
 pub use retry::{RetryPolicy, Verdict, retry_after, verdict_of_status};
-pub use secret::Secret;
+pub use secret::{Secret, exposure};

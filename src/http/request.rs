@@ -26,7 +26,6 @@ const WHOLE: Duration = Duration::from_secs(5 * 60);
 const EXCERPT: Duration = Duration::from_secs(10);
 
 /// A request that has not been sent.
-#[derive(Debug)]
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -36,6 +35,19 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub payload: Payload,
+}
+
+/// Without the query, which may be signed. Secret headers hide themselves.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("host", &self.url.host_str())
+            .field("path", &self.url.path())
+            .field("headers", &self.headers)
+            .field("payload", &self.payload)
+            .finish()
+    }
 }
 
 /// A request's body.
@@ -140,10 +152,21 @@ impl fmt::Display for Trail {
 }
 
 /// An answer, of which the body is still to come.
-#[derive(Debug)]
 pub struct Response {
     pub(super) inner: reqwest::Response,
     pub(super) trail: Trail,
+}
+
+/// Neither the URL's query nor the headers, which may lead to signed URLs.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status())
+            .field("host", &self.url().host_str())
+            .field("path", &self.url().path())
+            .field("trail", &self.trail)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Response {

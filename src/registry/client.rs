@@ -224,7 +224,7 @@ impl Inner {
         let mut response = self.send_own(request, scopes).await?;
         let mut own = true;
         for _ in 0..REDIRECTS {
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            if !is_redirect(response.status()) {
                 request.url = start;
                 return Ok(response);
             }
@@ -299,6 +299,11 @@ impl Inner {
     pub(super) fn is_anonymous(&self) -> bool {
         self.auth.is_anonymous()
     }
+}
+
+/// Whether an answer of this status says where to ask instead.
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// Types of manifests, in one header: some proxies drop all but the first of

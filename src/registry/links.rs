@@ -8,6 +8,10 @@ use crate::http::printable;
 use crate::oci::Digest;
 use crate::store::ErrorKind;
 
+/// How long a link to the next page may be, in bytes: longer than what servers
+/// take as a request's first line. Links are remembered, to find circles.
+const LINK_LENGTH: usize = 8 << 10;
+
 /// Whether two URLs have scheme, host and port in common.
 pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
     a.origin() == b.origin()
@@ -71,9 +75,14 @@ pub(super) fn next_page(from: &Url, headers: &HeaderMap) -> Result<Option<Url>, 
     else {
         return Ok(None);
     };
-    let link = from
-        .join(target)
-        .map_err(|_| Failure::new(ErrorKind::Malformed, "the link to the next page is no URL"))?;
+    let malformed = |why: &str| {
+        let text = format!("the link to the next page {why}");
+        Failure::new(ErrorKind::Malformed, text)
+    };
+    if target.len() > LINK_LENGTH {
+        return Err(malformed(&format!("is longer than {LINK_LENGTH} bytes")));
+    }
+    let link = from.join(target).map_err(|_| malformed("is no URL"))?;
     let mut url = from.clone();
     url.set_path(link.path());
     url.set_query(link.query());
@@ -172,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_is_found_and_stays_on_the_registry() {
+    fn e2_the_next_page_is_found_and_stays_on_the_registry() {
         let from = "https://r.io/v2/a/tags/list?n=2".parse().unwrap();
         for (links, want) in [
             (
@@ -202,6 +211,14 @@ mod tests {
             let next = next_page(&from, &headers).unwrap().map(String::from);
             let want = want.map(|path| format!("https://r.io{path}"));
             assert_eq!(next, want, "{links:?}");
+        }
+        for link in [
+            "<http://[>; rel=next",
+            &format!("<?{}>; rel=next", "x".repeat(9000)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(LINK, HeaderValue::from_str(link).unwrap());
+            assert!(next_page(&from, &headers).is_err(), "{link}");
         }
     }
 

@@ -10,7 +10,7 @@ use reqwest::{Method, Url};
 use tokio::time::Instant;
 
 use super::auth::Scopes;
-use super::client::{Inner, Redirects};
+use super::client::{Inner, Redirects, is_redirect};
 use super::failure::Failure;
 use super::links::next_page;
 use super::listing::PAGES;
@@ -27,6 +27,10 @@ const WRITES: usize = 5;
 
 /// How many repositories are remembered to have no referrers API.
 const REMEMBERED: usize = 10_000;
+
+/// How many bytes the pages of one list may have in all: more than a hundred
+/// thousand referrers.
+const LIST: usize = 64 << 20;
 
 /// When it is forgotten that there is no referrers API: a proxy's error page
 /// looks just like that, and must not hide signatures for long.
@@ -103,14 +107,16 @@ impl Inner {
             return Ok(None);
         }
         let mut found = Vec::new();
+        let mut bytes = 0;
         let mut seen: HashSet<Url> = HashSet::new();
         let mut next = Some(self.url(repo, &format!("referrers/{subject}"))?);
         while let Some(url) = next {
-            if seen.len() >= PAGES || !seen.insert(url.clone()) {
-                return Err(Failure::new(
-                    ErrorKind::Malformed,
-                    "its pages lead in a circle",
-                ));
+            let endless = |text: String| Failure::new(ErrorKind::Malformed, text);
+            if !seen.insert(url.clone()) {
+                return Err(endless("its pages lead in a circle".to_owned()));
+            }
+            if seen.len() > PAGES {
+                return Err(endless(format!("it has more than {PAGES} pages")));
             }
             let request = Request::new(Method::GET, url.clone()).header(
                 ACCEPT,
@@ -123,11 +129,10 @@ impl Inner {
             let kind = content_type(&response);
             let is_list = status == 200 && kind.as_ref() == Some(&MediaType::OCI_INDEX);
             if !is_list {
-                // A redirect that leads out is GHCR's way of not having it.
-                let missing = matches!(
-                    status.as_u16(),
-                    200 | 300..=399 | 400 | 404 | 405 | 406 | 501
-                );
+                // A redirect that comes through leads out of the registry: GHCR's
+                // way of not having it.
+                let missing = is_redirect(status)
+                    || matches!(status.as_u16(), 200 | 400 | 404 | 405 | 406 | 501);
                 let failure = Failure::of(response).await;
                 if !missing || seen.len() > 1 {
                     return Err(failure);
@@ -140,6 +145,10 @@ impl Inner {
             }
             next = next_page(&url, response.headers())?;
             let page = response.bytes(MAX_MANIFEST_SIZE).await?;
+            bytes += page.len();
+            if bytes > LIST {
+                return Err(endless(format!("it is longer than {LIST} bytes")));
+            }
             found.extend_from_slice(Manifest::parse(page, kind.as_ref())?.children());
         }
         Ok(Some(found))
@@ -227,4 +236,30 @@ enum List {
     Index(Box<Manifest>),
     /// Something that somebody tagged so.
     Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j14_only_so_many_repositories_and_lists_are_remembered() {
+        let fallbacks = Fallbacks::default();
+        let subject = Digest::sha256(b"x");
+        let held = fallbacks.writing(&"held".parse().unwrap(), &subject);
+        for number in 0..2 * REMEMBERED + 1 {
+            let repo = format!("a{number}").parse().unwrap();
+            fallbacks.remember_no_api(&repo);
+            assert!(fallbacks.has_no_api(&repo));
+            if number % 100 == 0 {
+                drop(fallbacks.writing(&repo, &subject));
+            }
+        }
+        let known = fallbacks.lock();
+        assert!(known.without_api.len() <= REMEMBERED);
+        assert!(known.writing.len() <= 2);
+        drop(known);
+        let again = fallbacks.writing(&"held".parse().unwrap(), &subject);
+        assert!(Arc::ptr_eq(&held, &again), "what is being written is kept");
+    }
 }

@@ -15,8 +15,8 @@ use crate::oci::{Descriptor, Digest, Manifest, Repository, Tag, TagOrDigest};
 pub struct Page<T> {
     /// The names, in the store's order.
     pub names: Vec<T>,
-    /// What was listed and is no valid name, as it came; hostile text. It is
-    /// counted and reported, and never reaches a URL or a path.
+    /// What was listed and is no valid name: hostile text, or its beginning. It
+    /// is counted and reported, and never reaches a URL or a path.
     pub refused: Vec<String>,
 }
 

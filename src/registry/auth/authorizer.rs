@@ -14,7 +14,7 @@ use crate::http::HostClient;
 use crate::registry::failure::Failure;
 use crate::store::ErrorKind;
 
-/// How many tokens are remembered; beyond it the expired ones are dropped.
+/// How many tokens are remembered, but for those being asked for.
 const TOKENS: usize = 256;
 
 /// The credentials of one registry, and what was learnt of how to use them.
@@ -252,10 +252,15 @@ impl Authorizer {
         let mut state = self.lock();
         if state.tokens.len() >= TOKENS {
             let now = Instant::now();
-            state.tokens.retain(|_, slot| match slot.try_lock() {
-                Ok(slot) => slot.token.as_ref().is_some_and(|token| token.until > now),
-                Err(_) => true,
-            });
+            let in_use = |slot: &Arc<_>| Arc::strong_count(slot) > 1;
+            let is_good = |slot: &Slot| slot.token.as_ref().is_some_and(|token| token.until > now);
+            state
+                .tokens
+                .retain(|_, slot| in_use(slot) || slot.try_lock().is_ok_and(|slot| is_good(&slot)));
+            // All good for longer. Who needs one of them again asks again.
+            if state.tokens.len() >= TOKENS {
+                state.tokens.retain(|_, slot| in_use(slot));
+            }
         }
         let key = (realm.clone(), scopes.clone());
         Arc::clone(state.tokens.entry(key).or_default())
@@ -263,5 +268,37 @@ impl Authorizer {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::http::{HttpClient, RetryPolicy, Tls};
+
+    #[tokio::test]
+    async fn j14_only_so_many_tokens_are_remembered() {
+        let own: Url = "https://r.io/v2/".parse().unwrap();
+        let client = HttpClient::new("test/1").unwrap();
+        let http = HostClient::new(&client, own.clone(), Tls::Enabled, 1, RetryPolicy::none());
+        let authorizer = Authorizer::new(Credential::Anonymous, own.clone(), http);
+        let realm = Realm {
+            url: own,
+            service: None,
+        };
+        let scopes = |number: usize| Scopes::pull(&format!("a{number}").parse().unwrap());
+        // Somebody is asking for the first one all the while.
+        let first = authorizer.slot(&realm, &scopes(0));
+        for number in 1..10 * TOKENS {
+            let slot = authorizer.slot(&realm, &scopes(number));
+            slot.lock().await.token = Some(Token {
+                header: HeaderValue::from_static("Bearer x"),
+                until: Instant::now() + Duration::from_secs(3600),
+            });
+            assert!(authorizer.lock().tokens.len() <= TOKENS, "{number}");
+        }
+        assert!(Arc::ptr_eq(&first, &authorizer.slot(&realm, &scopes(0))));
     }
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::Credential;
 use super::token::decode_pair;
-use crate::http::Secret;
+use crate::http::{Secret, exposure};
 use crate::oci::Host;
 
 /// The credentials in docker's and podman's files, by registry.
@@ -212,6 +212,11 @@ impl DockerConfig {
             if let Some(host) = host_of(&key) {
                 found.insert(host, helper(&name));
             }
+        }
+        if found.values().any(|entry| matches!(entry, Entry::Known(_)))
+            && let Some(text) = exposure(file)
+        {
+            tracing::warn!("{}: {text}", file.display());
         }
         for (host, entry) in found {
             self.hosts.entry(host).or_insert(entry);

@@ -40,6 +40,16 @@ pub trait Source: fmt::Debug + Send + Sync {
         reference: &TagOrDigest,
     ) -> Result<Option<Digest>, StoreError>;
 
+    /// As [`resolve`](Self::resolve), of what is expected to be there: that it is
+    /// missing is made sure of, which may cost a pull.
+    async fn find(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<Option<Digest>, StoreError> {
+        self.resolve(repo, reference).await
+    }
+
     /// The manifest with this digest, verified.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! How one host is reached.
 
+use std::time::Duration;
+
 /// Whether and how the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tls {
@@ -32,6 +34,9 @@ pub struct HostOptions {
     pub tls: Tls,
     /// How many requests may run at once, in each direction.
     pub concurrent: usize,
+    /// How long the host may keep silent, or take nothing of a body that is
+    /// sent to it. There is no limit on the whole.
+    pub idle: Duration,
 }
 
 impl HostOptions {
@@ -39,12 +44,16 @@ impl HostOptions {
     /// browser opens to one host, and below what any registry complains about.
     pub const CONCURRENT: usize = 6;
 
+    /// How long a host may keep silent, unless told otherwise.
+    pub const IDLE: Duration = Duration::from_secs(60);
+
     /// Verified HTTPS to `address`.
     pub fn new(address: impl Into<String>) -> Self {
         Self {
             address: address.into(),
             tls: Tls::default(),
             concurrent: Self::CONCURRENT,
+            idle: Self::IDLE,
         }
     }
 

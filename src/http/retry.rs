@@ -28,8 +28,9 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// What the doubling stops at.
     pub cap: Duration,
-    /// The longest wait a server can ask for and get. When it asks for more,
-    /// the request fails at once, so that no slot is held meanwhile.
+    /// The longest wait that a server can ask for and that is kept while the
+    /// request holds its places. When it asks for more, the request fails at
+    /// once and says so: whoever made it gives its places back and waits.
     pub patience: Duration,
 }
 
@@ -39,8 +40,7 @@ impl Default for RetryPolicy {
             attempts: 5,
             base: Duration::from_millis(500),
             cap: Duration::from_secs(60),
-            // Docker Hub's abuse limit asks for 60 s.
-            patience: Duration::from_secs(120),
+            patience: Duration::from_secs(10),
         }
     }
 }

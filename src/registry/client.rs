@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::auth::{Authorizer, Challenge, Credential, Scopes};
 use super::failure::Failure;
+use super::ledger::Ledger;
 use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
@@ -38,6 +39,7 @@ pub(super) struct Inner {
     pub(super) sessions: Sessions,
     pub(super) fallbacks: Fallbacks,
     warnings: Warnings,
+    pub(super) ledger: Ledger,
 }
 
 /// The address that a registry's API answers at. They differ for Docker Hub
@@ -81,7 +83,7 @@ impl Registry {
             StoreError::new(ErrorKind::Malformed, "use", subject)
                 .because("expected host or host:port")
         })?;
-        let http = HostClient::new(client, base.clone(), options.tls, options.concurrent, retry);
+        let http = HostClient::new(client, base.clone(), options, retry);
         let auth = Authorizer::new(credential, base.clone(), http.stranger());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -92,6 +94,7 @@ impl Registry {
                 sessions: Sessions::default(),
                 fallbacks: Fallbacks::default(),
                 warnings: Warnings::default(),
+                ledger: Ledger::default(),
             }),
         })
     }
@@ -274,6 +277,8 @@ impl Inner {
             };
             let response = self.http.send(request).await?;
             self.warnings.note(self.name(), response.headers());
+            self.ledger
+                .note(self.name(), response.status(), response.headers());
             if response.status() != StatusCode::UNAUTHORIZED {
                 return Ok(response);
             }

@@ -276,13 +276,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::http::{HttpClient, RetryPolicy, Tls};
+    use crate::http::{HostOptions, HttpClient, RetryPolicy};
 
     #[tokio::test]
     async fn j14_only_so_many_tokens_are_remembered() {
         let own: Url = "https://r.io/v2/".parse().unwrap();
         let client = HttpClient::new("test/1").unwrap();
-        let http = HostClient::new(&client, own.clone(), Tls::Enabled, 1, RetryPolicy::none());
+        let options = HostOptions::new("r.io");
+        let http = HostClient::new(&client, own.clone(), &options, RetryPolicy::none());
         let authorizer = Authorizer::new(Credential::Anonymous, own.clone(), http);
         let realm = Realm {
             url: own,

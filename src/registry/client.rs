@@ -226,10 +226,13 @@ impl Inner {
         let start = request.url.clone();
         let mut response = self.send_own(request, scopes).await?;
         let mut own = true;
-        for _ in 0..REDIRECTS {
+        for followed in 0..=REDIRECTS {
             if !is_redirect(response.status()) {
                 request.url = start;
                 return Ok(response);
+            }
+            if followed == REDIRECTS {
+                break;
             }
             let Some(location) = response.text_header(LOCATION.as_str()) else {
                 return Err(Failure::of(response)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use reqwest::{Method, Url};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::auth::Scopes;
@@ -54,6 +55,8 @@ struct RawPage {
     tags: Option<Vec<Value>>,
     #[serde(default)]
     repositories: Option<Vec<Value>>,
+    #[serde(default)]
+    errors: Option<IgnoredAny>,
 }
 
 impl Inner {
@@ -145,6 +148,12 @@ impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
         let body = response.bytes(BODY).await?;
         let raw: RawPage = serde_json::from_slice(&body)
             .map_err(|error| Failure::new(ErrorKind::Malformed, error))?;
+        // serde takes an array for a structure as well. Neither that nor errors
+        // in a success are a list that happens to be empty.
+        if body.trim_ascii_start().first() != Some(&b'{') || raw.errors.is_some() {
+            let text = format!("the answer is no list of {}", self.member);
+            return Err(Failure::new(ErrorKind::Malformed, text));
+        }
         let listed = match self.member {
             "tags" => raw.tags,
             _ => raw.repositories,

@@ -5,8 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, Url};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::auth::Scopes;
@@ -149,7 +151,7 @@ impl Inner {
             if bytes > LIST {
                 return Err(endless(format!("it is longer than {LIST} bytes")));
             }
-            found.extend_from_slice(Manifest::parse(page, kind.as_ref())?.children());
+            found.extend_from_slice(read_list(page, kind.as_ref())?.children());
         }
         Ok(Some(found))
     }
@@ -186,7 +188,7 @@ impl Inner {
         &self,
         repo: &Repository,
         subject: &Digest,
-        change: impl Fn(Option<&Manifest>) -> Option<bytes::Bytes>,
+        change: impl Fn(Option<&Manifest>) -> Option<Bytes>,
     ) -> Result<(), Failure> {
         let lock = self.fallbacks.writing(repo, subject);
         let _alone = lock.lock().await;
@@ -222,12 +224,27 @@ impl Inner {
         }
         // What cannot be read is no empty list: the signatures on it would be
         // left behind without a word.
-        let list = Manifest::parse(bytes, kind.as_ref())?;
+        let list = read_list(bytes, kind.as_ref())?;
         Ok(match list.media_type().is_index() {
             true => List::Index(Box::new(list)),
             false => List::Other,
         })
     }
+}
+
+/// Reads what should be a list. One that does not say what is on it is not
+/// empty, for signatures may hang on that.
+fn read_list(bytes: Bytes, kind: Option<&MediaType>) -> Result<Manifest, Failure> {
+    let list = Manifest::parse(bytes, kind)?;
+    if list.media_type().is_index() && list.children().is_empty() {
+        let document: Value = serde_json::from_slice(list.bytes())
+            .map_err(|error| Failure::new(ErrorKind::Malformed, error))?;
+        if document.get("manifests").is_none() {
+            let text = "it should be a list of referrers and has no manifests";
+            return Err(Failure::new(ErrorKind::Malformed, text));
+        }
+    }
+    Ok(list)
 }
 
 /// What a fallback tag points at.

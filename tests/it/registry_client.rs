@@ -7,7 +7,6 @@ mod blobs;
 mod faults;
 mod listing;
 mod manifests;
-mod referrers;
 
 use regmirror::oci::{Descriptor, Manifest, MediaType, Repository, TagOrDigest};
 use regmirror::registry::{Credential, Registry};

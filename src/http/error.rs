@@ -86,9 +86,31 @@ pub fn printable(text: &str, limit: usize) -> String {
     shown
 }
 
+/// A server's URL for a message or a log: without query and fragment, which may
+/// be signed, and without what stands before an `@`, which may be a password.
+pub fn printable_url(text: &str) -> String {
+    let bare = text.split(['?', '#']).next().unwrap_or_default();
+    let bare = bare.rsplit_once('@').map_or(bare, |(_, rest)| rest);
+    printable(bare, 200)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn j2_a_url_is_told_without_its_secrets() {
+        for (text, shown) in [
+            ("https://r.io/a?sig=s", "https://r.io/a"),
+            ("https://r.io/a#s?s", "https://r.io/a"),
+            ("https://u:s@r.io/a?s", "r.io/a"),
+            ("u:s@s@r.io", "r.io"),
+            ("http://[/?s", "http://[/"),
+            ("", ""),
+        ] {
+            assert_eq!(printable_url(text), shown);
+        }
+    }
 
     #[test]
     fn j3_server_text_is_escaped_and_cut() {

@@ -15,7 +15,7 @@ mod secret;
 
 pub use body::{Streamed, exact_body};
 pub use client::HttpClient;
-pub use error::{HttpError, printable};
+pub use error::{HttpError, printable, printable_url};
 pub use host::{Class, HostClient, Permit};
 pub use options::{HostOptions, Tls};
 pub use request::{Payload, Request, Response, Trail};

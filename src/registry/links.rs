@@ -4,7 +4,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, LINK};
 
 use super::failure::Failure;
-use crate::http::printable;
+use crate::http::printable_url;
 use crate::oci::Digest;
 use crate::store::ErrorKind;
 
@@ -24,12 +24,8 @@ pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
 /// When it is no URL of the web, or would leave TLS.
 pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, Failure> {
     let malformed = |why: &str| {
-        // Its query may hold a signature.
-        let bare = location.split(['?', '#']).next().unwrap_or_default();
-        let text = format!(
-            "the server leads to {:?}, which {why}",
-            printable(bare, 200)
-        );
+        let place = printable_url(location);
+        let text = format!("the server leads to {place:?}, which {why}");
         Failure::new(ErrorKind::Malformed, text)
     };
     let mut url = from.join(location).map_err(|_| malformed("is no URL"))?;

@@ -184,7 +184,7 @@ impl Authorizer {
         let url = url
             .filter(|url| url.has_host() && url.username().is_empty() && url.password().is_none());
         let url = url.ok_or_else(|| {
-            let text = crate::http::printable(text.split('?').next().unwrap_or_default(), 200);
+            let text = crate::http::printable_url(text);
             format!("the registry names {text:?} as its token server, which cannot be used")
         })?;
         let service = challenge

@@ -45,10 +45,13 @@ impl OpenStores {
             true => Some(DockerConfig::load()?),
             false => None,
         };
+        let listed = config.registries.iter();
+        let listed = listed.map(|(host, settings)| options(host, settings));
+        let user_agent = config.user_agent.as_deref().unwrap_or(usual);
         Ok(Self {
             registries: config.registries.clone(),
             docker,
-            client: HttpClient::new(config.user_agent.as_deref().unwrap_or(usual))?,
+            client: HttpClient::with_hosts(user_agent, listed)?,
             retry,
             open: Mutex::default(),
         })
@@ -90,9 +93,7 @@ impl OpenStores {
 
     fn registry(&self, host: &Host) -> Result<Registry, StoreError> {
         let settings = self.registries.get(host).cloned().unwrap_or_default();
-        let address = settings.hostname.unwrap_or_else(|| default_address(host));
-        let mut options = HostOptions::new(address).with_tls(settings.tls);
-        options.concurrent = settings.concurrent.unwrap_or(options.concurrent);
+        let options = options(host, &settings);
         let credential = match (settings.login, &self.docker) {
             (Some(Login::Password { user, password }), _) => Credential::Basic { user, password },
             (Some(Login::Token(token)), _) => Credential::IdentityToken(token),
@@ -109,5 +110,18 @@ impl OpenStores {
             &self.client,
             self.retry.clone(),
         )
+    }
+}
+
+/// How `host` is reached.
+fn options(host: &Host, settings: &crate::config::Registry) -> HostOptions {
+    let address = settings.hostname.clone();
+    HostOptions {
+        address: address.unwrap_or_else(|| default_address(host)),
+        tls: settings.tls,
+        ca: settings.ca.clone(),
+        identity: settings.identity.clone(),
+        concurrent: settings.concurrent.unwrap_or(HostOptions::CONCURRENT),
+        idle: settings.idle.unwrap_or(HostOptions::IDLE),
     }
 }

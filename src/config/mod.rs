@@ -13,10 +13,11 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 pub use fault::ConfigError;
 
-use crate::http::{Secret, Tls, exposure};
+use crate::http::{Certificates, Identity, Secret, Tls, exposure};
 use crate::oci::Host;
 use crate::sync::Job;
 
@@ -47,10 +48,16 @@ pub struct Registry {
     pub hostname: Option<String>,
     /// The connection's protection.
     pub tls: Tls,
+    /// Certificates that are trusted there besides the system's.
+    pub ca: Option<Certificates>,
+    /// The client certificate for it.
+    pub identity: Option<Identity>,
     /// Who we are there; `None` leaves it to docker's configuration.
     pub login: Option<Login>,
     /// How many requests may run at once, in each direction.
     pub concurrent: Option<usize>,
+    /// How long it may keep silent.
+    pub idle: Option<Duration>,
 }
 
 /// Who we are at a registry.
@@ -82,11 +89,8 @@ impl Config {
             Ok(file) => Self::read_from(file, &origin)?,
             Err(cause) => return Err(ConfigError::Unreadable { origin, cause }),
         };
-        if config
-            .registries
-            .values()
-            .any(|known| known.login.is_some())
-        {
+        let is_secret = |known: &Registry| known.login.is_some() || known.identity.is_some();
+        if config.registries.values().any(is_secret) {
             config.warnings.extend(exposure(path));
         }
         Ok(config)

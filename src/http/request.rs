@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode, Url};
 use tokio::time::timeout;
 
 use super::body::Progress;
-use super::error::{causes, transport};
+use super::error::causes;
 use super::{HttpError, Streamed};
 
 /// How long a body that is read into memory may take in all. Such bodies are
@@ -269,7 +269,7 @@ impl Response {
         };
         match timeout(self.idle, self.inner.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(failed(transport(error).0)),
+            Ok(Err(error)) => Err(failed(causes(&error.without_url()))),
             Err(elapsed) => Err(failed(format!(
                 "no byte for {} s: operation timed out ({})",
                 self.idle.as_secs_f64(),

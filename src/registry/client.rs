@@ -73,11 +73,7 @@ impl Registry {
         client: &HttpClient,
         retry: RetryPolicy,
     ) -> Result<Self, StoreError> {
-        let text = format!("{}://{}/v2/", options.tls.scheme(), options.address);
-        let base = Url::parse(&text).ok().filter(|url| {
-            let bare = url.path() == "/v2/" && url.query().is_none() && url.fragment().is_none();
-            bare && url.has_host() && url.username().is_empty() && url.password().is_none()
-        });
+        let base = options.url().and_then(|root| root.join("v2/").ok());
         let base = base.ok_or_else(|| {
             let subject = format!("address {:?} for {host}", options.address);
             StoreError::new(ErrorKind::Malformed, "use", subject)

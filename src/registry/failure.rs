@@ -100,7 +100,9 @@ impl From<HttpError> for Failure {
             HttpError::Transport { .. } => ErrorKind::Unavailable,
             HttpError::LeftAlone(wait) => ErrorKind::RateLimited(Some(*wait)),
             HttpError::TooLong(_) => ErrorKind::Malformed,
-            HttpError::Request(_) | HttpError::Setup(_) => ErrorKind::Refused,
+            HttpError::Forbidden { .. } | HttpError::Request(_) | HttpError::Setup(_) => {
+                ErrorKind::Refused
+            }
         };
         Self::new(kind, error)
     }

@@ -133,3 +133,109 @@ fn quota(headers: &HeaderMap, name: &str) -> Option<Quota> {
             .map(Duration::from_secs),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(remaining: &str, limit: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("ratelimit-remaining", remaining),
+            ("ratelimit-limit", limit),
+        ] {
+            if !value.is_empty() {
+                headers.insert(name, value.parse().unwrap());
+            }
+        }
+        headers
+    }
+
+    fn after(seconds: u64) -> Option<Instant> {
+        Some(Instant::now() + Duration::from_secs(seconds))
+    }
+
+    async fn pass(seconds: u64) {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+    }
+
+    #[test]
+    fn g5_every_form_of_the_headers_is_read() {
+        let window = Some(Duration::from_secs(21600));
+        for (text, want) in [
+            ("20;w=21600", Some((20, window))),
+            ("20", Some((20, None))),
+            (" 20 ; w=21600", Some((20, window))),
+            ("0;w=21600;x=1", Some((0, window))),
+            ("20;w=soon", Some((20, None))),
+            (";w=21600", None),
+            ("many", None),
+            ("-1;w=1", None),
+            ("99999999999999999999", None),
+        ] {
+            let want = want.map(|(pulls, window)| Quota { pulls, window });
+            let headers = headers(text, "");
+            assert_eq!(quota(&headers, "ratelimit-remaining"), want, "{text}");
+        }
+        assert_eq!(quota(&HeaderMap::new(), "ratelimit-remaining"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn g5_the_window_ends_when_it_was_first_heard_of_plus_its_length() {
+        let ledger = Ledger::default();
+        let note = |remaining| ledger.note("r", StatusCode::OK, &headers(remaining, "100;w=60"));
+        assert_eq!(ledger.pulls(), None);
+        note("30;w=60");
+        let ends = after(60);
+        let left = |remaining, renewed| {
+            Some(Pulls {
+                remaining,
+                limit: Some(100),
+                renewed,
+            })
+        };
+        pass(10).await;
+        note("28;w=60");
+        assert_eq!(ledger.pulls(), left(28, ends));
+        // An answer that was overtaken.
+        note("29;w=60");
+        assert_eq!(ledger.pulls(), left(29, ends));
+        // A new window.
+        note("100;w=60");
+        assert_eq!(ledger.pulls(), left(100, after(60)));
+        // What was said of a window that is over says nothing any more.
+        pass(60).await;
+        assert_eq!(ledger.pulls(), None);
+        note("7;w=18446744073709551615");
+        assert_eq!(ledger.pulls(), left(7, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn g5_a_429_is_none_left_until_it_says_or_somebody_is_served() {
+        let ledger = Ledger::default();
+        let mut wait = HeaderMap::new();
+        let busy = StatusCode::TOO_MANY_REQUESTS;
+        let none = |renewed| {
+            Some(Pulls {
+                remaining: 0,
+                limit: None,
+                renewed,
+            })
+        };
+        ledger.note("r", busy, &wait);
+        assert_eq!(ledger.pulls(), none(None));
+        wait.insert("retry-after", "30".parse().unwrap());
+        ledger.note("r", busy, &wait);
+        assert_eq!(ledger.pulls(), none(after(30)));
+        pass(30).await;
+        assert_eq!(ledger.pulls(), None);
+
+        ledger.note("r", busy, &HeaderMap::new());
+        ledger.note("r", StatusCode::OK, &HeaderMap::new());
+        assert_eq!(ledger.pulls(), None);
+
+        // The earlier of two ends counts, and the headers of a 429 do not.
+        ledger.note("r", busy, &headers("5;w=20", ""));
+        assert_eq!(ledger.pulls(), none(after(20)));
+    }
+}

@@ -1,11 +1,12 @@
 //! `creds`: how to reach registries.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{optional_text, text};
 use crate::config::fault::Faults;
-use crate::config::{Login, Registry, raw};
-use crate::http::{Secret, Tls};
+use crate::config::{Login, Registry, duration, raw};
+use crate::http::{Certificates, Identity, Secret, Tls};
 use crate::oci::Host;
 
 pub(super) fn registries(creds: &[raw::Creds], faults: &mut Faults) -> BTreeMap<Host, Registry> {
@@ -41,8 +42,11 @@ pub(super) fn registries(creds: &[raw::Creds], faults: &mut Faults) -> BTreeMap<
         let registry = Registry {
             hostname: hostname.map(|host| host.to_string()),
             tls,
+            ca: certificates(&at("regcert"), entry.regcert.as_ref(), faults),
+            identity: identity(number, entry, faults),
             login: login(number, entry, faults),
             concurrent,
+            idle: idle(&at("idleTimeout"), entry.idle_timeout.as_deref(), faults),
         };
         if let Some(host) = host
             && registries.insert(host.clone(), registry).is_some()
@@ -51,6 +55,38 @@ pub(super) fn registries(creds: &[raw::Creds], faults: &mut Faults) -> BTreeMap<
         }
     }
     registries
+}
+
+fn certificates(at: &str, text: Option<&String>, faults: &mut Faults) -> Option<Certificates> {
+    let text = optional_text(at, text, faults)?;
+    faults.keep(at, Certificates::from_pem(&text))
+}
+
+fn identity(number: usize, entry: &raw::Creds, faults: &mut Faults) -> Option<Identity> {
+    let at = |key: &str| format!("creds[{number}].{key}");
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    match (given(&entry.client_cert), given(&entry.client_key)) {
+        (true, false) => faults.add(at("clientCert"), "a clientCert needs a clientKey"),
+        (false, true) => faults.add(at("clientKey"), "a clientKey needs a clientCert"),
+        _ => {}
+    }
+    let chain = certificates(&at("clientCert"), entry.client_cert.as_ref(), faults);
+    let key = optional_text(&at("clientKey"), entry.client_key.as_ref(), faults);
+    let key = Secret::new(key?);
+    faults.keep(&at("clientKey"), Identity::new(chain?, &key))
+}
+
+/// Bounded on both sides: shorter, and every pause of a busy host is a fault;
+/// longer, and a dead one holds its place for hours.
+fn idle(at: &str, text: Option<&str>, faults: &mut Faults) -> Option<Duration> {
+    let text = text.filter(|text| !text.is_empty())?;
+    let idle = faults.keep(at, duration::parse(text))?;
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(60 * 60));
+    if !(least..=most).contains(&idle) {
+        faults.add(at, format!("{text} is not from 1s to 1h"));
+        return None;
+    }
+    Some(idle)
 }
 
 fn login(number: usize, entry: &raw::Creds, faults: &mut Faults) -> Option<Login> {

@@ -59,6 +59,8 @@ pub(super) async fn fetch(
     scopes: &Scopes,
     credential: &Credential,
 ) -> Result<Token, Failure> {
+    let named = http.refuse_address(&realm.url);
+    named.map_err(|error| explained(error.into(), realm))?;
     if let Credential::IdentityToken(token) = credential {
         let answer = http.send(&mut post(realm, scopes, token)).await;
         let answer = answer.map_err(|error| explained(error.into(), realm))?;

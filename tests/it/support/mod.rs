@@ -7,6 +7,7 @@ pub(crate) mod images;
 pub(crate) mod program;
 pub(crate) mod recorded;
 mod registry;
+mod storm;
 mod wire;
 
 use std::time::Duration;

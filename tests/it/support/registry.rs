@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use futures::TryStreamExt;
 use http::{HeaderMap, Method};
 use regmirror::embedded::{Options, router};
 use regmirror::store::{Hosted, MemoryStore};
@@ -16,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::auth::{Auth, Guard};
 use super::fault::{self, Fault, reply};
+use super::storm::Storm;
 use super::wire::{Ending, Wires};
 
 /// A request that has arrived.
@@ -54,6 +58,8 @@ struct Script {
     holding: Notify,
     /// It may go on.
     released: Notify,
+    /// A request has been answered.
+    answered: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +72,18 @@ struct Scenario {
     dead_from: Option<usize>,
     guard: Option<Guard>,
     without_referrers: bool,
+    pulls: Option<PullLimit>,
+    storm: Option<Storm>,
+    /// How many bytes of blobs were sent.
+    sent: u64,
+}
+
+/// A limit on pulls as Docker Hub has it: only GETs of manifests count.
+#[derive(Debug, Clone, Copy)]
+struct PullLimit {
+    limit: u64,
+    remaining: u64,
+    window: u64,
 }
 
 #[derive(Debug)]
@@ -176,6 +194,22 @@ impl TestRegistry {
         script.dead_from = Some(script.requests + n);
     }
 
+    /// One request in five fails, in one way or another.
+    pub(crate) fn storm(&self, seed: u64) {
+        self.script.lock().storm = Some(Storm::new(seed));
+    }
+
+    /// How many requests the storm struck.
+    pub(crate) fn struck(&self) -> usize {
+        let script = self.script.lock();
+        script.storm.as_ref().map_or(0, |storm| storm.faults)
+    }
+
+    /// How many bytes of blobs were sent, those in vain too.
+    pub(crate) fn sent(&self) -> u64 {
+        self.script.lock().sent
+    }
+
     /// No fault is to happen any more.
     pub(crate) fn heal(&self) {
         let mut script = self.script.lock();
@@ -188,6 +222,34 @@ impl TestRegistry {
     /// distribution-spec 1.1.
     pub(crate) fn forget_referrers(&self) {
         self.script.lock().without_referrers = true;
+    }
+
+    /// Lets so many manifests be pulled out of `limit` in `window` seconds, and
+    /// says so with every answer about one.
+    pub(crate) fn limit_pulls(&self, remaining: u64, limit: u64, window: u64) {
+        self.script.lock().pulls = Some(PullLimit {
+            limit,
+            remaining,
+            window,
+        });
+    }
+
+    /// Waits until `holds` of what has been answered.
+    pub(crate) async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            loop {
+                let answered = self.script.answered.notified();
+                if holds(self) {
+                    return;
+                }
+                answered.await;
+            }
+        });
+        assert!(
+            waited.await.is_ok(),
+            "not within a minute: {:#?}",
+            self.log()
+        );
     }
 
     /// Waits until a request is held.
@@ -220,9 +282,36 @@ impl Script {
             .lock()
             .expect("no test panics while it holds the lock")
     }
+
+    fn log(&self, line: String) {
+        self.lock().log.push(line);
+        self.answered.notify_waiters();
+    }
 }
 
 impl Scenario {
+    /// Counts a pull. The answer when there is none left, and the headers that
+    /// go with any.
+    fn pull(&mut self, method: &Method, path: &str) -> (Option<Response>, Option<[String; 2]>) {
+        let Some(pulls) = self.pulls.as_mut().filter(|_| path.contains("/manifests/")) else {
+            return (None, None);
+        };
+        let refused = method == Method::GET && pulls.remaining == 0;
+        if method == Method::GET {
+            pulls.remaining = pulls.remaining.saturating_sub(1);
+        }
+        let PullLimit {
+            limit,
+            remaining,
+            window,
+        } = *pulls;
+        let headers = [limit, remaining].map(|pulls| format!("{pulls};w={window}"));
+        let text = "{\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"You have reached your \
+                    pull rate limit. You may increase the limit by authenticating and upgrading: \
+                    https://www.docker.com/increase-rate-limit\"}]}";
+        (refused.then(|| reply(429, &[], text.into())), Some(headers))
+    }
+
     /// Counts a request and says what is to go wrong with it.
     fn next_fault(&mut self, method: &str, path: &str) -> Option<Fault> {
         let number = self.requests;
@@ -236,9 +325,11 @@ impl Scenario {
         let fits = |rule: &&mut Matching| {
             rule.times > 0 && rule.method == method && path.contains(&rule.path_part)
         };
-        let rule = self.matching.iter_mut().find(fits)?;
-        rule.times -= 1;
-        Some(rule.fault.clone())
+        if let Some(rule) = self.matching.iter_mut().find(fits) {
+            rule.times -= 1;
+            return Some(rule.fault.clone());
+        }
+        self.storm.as_mut()?.strike(method, path)
     }
 }
 
@@ -269,11 +360,23 @@ async fn play(
         (fault, refusal)
     };
     let without_referrers = script.lock().without_referrers;
-    let served = async |request| match refusal {
+    let served = async |request: Request| match refusal {
         Some(answer) => answer,
         None if without_referrers && path.contains("/referrers/") => reply(404, &[], Vec::new()),
         None => {
-            let mut answer = next.run(request).await;
+            let (spent, headers) = script.lock().pull(request.method(), &path);
+            let mut answer = match spent {
+                Some(answer) => answer,
+                None => next.run(request).await,
+            };
+            for (name, value) in ["ratelimit-limit", "ratelimit-remaining"]
+                .iter()
+                .zip(headers.into_iter().flatten())
+            {
+                answer
+                    .headers_mut()
+                    .insert(*name, value.parse().expect("digits"));
+            }
             if without_referrers {
                 answer.headers_mut().remove("oci-subject");
             }
@@ -303,28 +406,32 @@ async fn play(
             served(request).await
         }
         Some(Fault::Drop) => {
-            script.lock().log.push(format!("{line} dropped"));
+            script.log(format!("{line} dropped"));
             drop_connection()
         }
         Some(Fault::UploadCut { stored }) => {
             let request = fault::begun_upload(request, stored).await;
             let status = served(request).await.status().as_u16();
-            script
-                .lock()
-                .log
-                .push(format!("{line} cut at {stored}, {status}"));
+            script.log(format!("{line} cut at {stored}, {status}"));
             line_end.reset();
             drop_connection()
         }
         Some(Fault::Lose) => {
             let status = served(request).await.status().as_u16();
-            script.lock().log.push(format!("{line} {status} lost"));
+            script.log(format!("{line} {status} lost"));
             drop_connection()
         }
     };
-    let line = format!("{line} {}", response.status().as_u16());
-    script.lock().log.push(line);
-    response
+    script.log(format!("{line} {}", response.status().as_u16()));
+    match line.starts_with("GET ") && line.contains("/blobs/") {
+        true => response.map(|body| {
+            let sent = body.into_data_stream().inspect_ok(move |piece| {
+                script.lock().sent += piece.len() as u64;
+            });
+            Body::from_stream(sent)
+        }),
+        false => response,
+    }
 }
 
 /// Ends the connection's task, and so the connection. Unlike `panic!` it

@@ -7,7 +7,10 @@ use crate::config::{Config, Login};
 use crate::http::{HostOptions, HttpClient, HttpError, RetryPolicy};
 use crate::layout::LayoutStore;
 use crate::oci::{Host, Location};
-use crate::registry::{Credential, DockerConfig, DockerConfigError, Registry, default_address};
+use crate::registry::{
+    Credential, DockerConfig, DockerConfigError, HelperNameError, Helpers, Keychain, Registry,
+    default_address,
+};
 use crate::store::{ErrorKind, Sink, StoreError};
 use crate::sync::{Backup, Job, Stores};
 
@@ -16,7 +19,9 @@ use crate::sync::{Backup, Job, Stores};
 #[derive(Debug)]
 pub struct OpenStores {
     registries: std::collections::BTreeMap<Host, crate::config::Registry>,
-    docker: Option<DockerConfig>,
+    /// `None` when it is not to be asked.
+    docker: Option<Arc<DockerConfig>>,
+    helpers: Arc<Helpers>,
     client: HttpClient,
     retry: RetryPolicy,
     open: Mutex<HashMap<Location, Arc<dyn Sink>>>,
@@ -41,8 +46,9 @@ impl OpenStores {
     /// When docker's configuration cannot be read, or no client set up.
     pub fn new(config: &Config, retry: RetryPolicy) -> Result<Self, OpenError> {
         let usual = concat!("regmirror/", env!("CARGO_PKG_VERSION"));
+        let helpers = Arc::<Helpers>::default();
         let docker = match config.docker_config {
-            true => Some(DockerConfig::load()?),
+            true => Some(Arc::new(DockerConfig::load(Arc::clone(&helpers))?)),
             false => None,
         };
         let listed = config.registries.iter();
@@ -51,6 +57,7 @@ impl OpenStores {
         Ok(Self {
             registries: config.registries.clone(),
             docker,
+            helpers,
             client: HttpClient::with_hosts(user_agent, listed)?,
             retry,
             open: Mutex::default(),
@@ -94,22 +101,36 @@ impl OpenStores {
     fn registry(&self, host: &Host) -> Result<Registry, StoreError> {
         let settings = self.registries.get(host).cloned().unwrap_or_default();
         let options = options(host, &settings);
-        let credential = match (settings.login, &self.docker) {
-            (Some(Login::Password { user, password }), _) => Credential::Basic { user, password },
-            (Some(Login::Token(token)), _) => Credential::IdentityToken(token),
-            (None, Some(docker)) => docker.credential(host).map_err(|error| {
-                StoreError::new(ErrorKind::Denied, "find a credential for", host.as_str())
-                    .because(error)
-            })?,
-            (None, None) => Credential::Anonymous,
+        let keychain = match settings.login {
+            Some(login) => self.keychain(host, login)?,
+            None => match &self.docker {
+                Some(docker) => Keychain::Docker(Arc::clone(docker)),
+                None => Credential::Anonymous.into(),
+            },
         };
         Registry::new(
             host.clone(),
             &options,
-            credential,
+            keychain,
             &self.client,
             self.retry.clone(),
         )
+    }
+
+    fn keychain(&self, host: &Host, login: Login) -> Result<Keychain, StoreError> {
+        Ok(match login {
+            Login::Password { user, password } => Credential::Basic { user, password }.into(),
+            Login::Token(token) => Credential::IdentityToken(token).into(),
+            Login::Helper { name, server, kept } => Keychain::Helper {
+                helpers: Arc::clone(&self.helpers),
+                name: name.parse().map_err(|error: HelperNameError| {
+                    StoreError::new(ErrorKind::Denied, "find a credential for", host.as_str())
+                        .because(error)
+                })?,
+                server,
+                kept: kept.unwrap_or(Helpers::KEPT),
+            },
+        })
     }
 }
 

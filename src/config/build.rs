@@ -22,9 +22,6 @@ const NOT_OFFERED: &[&str] = &[
     "blobMax",
     "cacheCount",
     "cacheTime",
-    "credExpire",
-    "credHelper",
-    "credHost",
     "digestTags",
     "fastCheck",
     "fastCopy",
@@ -64,7 +61,7 @@ pub(super) fn config(raw: raw::Config, ignored: &[String]) -> Result<Config, Vec
         );
     }
     keys(ignored, &mut faults, &mut warnings);
-    let registries = registries(&raw.creds, &mut faults);
+    let registries = registries(&raw.creds, &mut faults, &mut warnings);
     let parallel = match raw.defaults.parallel {
         None | Some(0) => Config::PARALLEL,
         Some(count) => match usize::try_from(count) {

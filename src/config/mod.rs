@@ -72,6 +72,15 @@ pub enum Login {
     },
     /// An identity token.
     Token(Secret),
+    /// What a program says that keeps credentials for docker.
+    Helper {
+        /// The program is `docker-credential-NAME`.
+        name: String,
+        /// What to ask it for, instead of the registry's name.
+        server: Option<String>,
+        /// How long its answer is kept, when not as usual.
+        kept: Option<Duration>,
+    },
 }
 
 impl Config {

@@ -23,6 +23,9 @@ pub(super) struct Creds {
     pub(super) user: Option<String>,
     pub(super) pass: Option<String>,
     pub(super) token: Option<String>,
+    pub(super) cred_helper: Option<String>,
+    pub(super) cred_expire: Option<String>,
+    pub(super) cred_host: Option<String>,
     pub(super) req_concurrent: Option<i64>,
     pub(super) idle_timeout: Option<String>,
 }

@@ -116,6 +116,12 @@ impl HostClient {
         }
     }
 
+    /// Sends nothing to the host for so long: it asked for that in a way that
+    /// only the caller understands.
+    pub fn leave_alone(&self, wait: Duration) {
+        self.state.leave_alone(Instant::now() + wait);
+    }
+
     /// Until when the host asked to be left alone, if it did.
     pub fn quiet_until(&self) -> Option<Instant> {
         self.state.not_before()
@@ -190,7 +196,18 @@ impl HostClient {
         loop {
             self.wait_for_turn().await?;
             attempt += 1;
-            let sent = self.attempt(request, attempt).await?;
+            let mut sent = self.attempt(request, attempt).await?;
+            if let (Ok(response), Some(limit)) = (&mut sent, request.limit())
+                && response.status().is_success()
+            {
+                match response.hold(limit).await {
+                    Ok(()) => {}
+                    Err(HttpError::Transport { cause, .. }) => {
+                        sent = Err((cause, Verdict::Transient));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
             let trail = Trail {
                 attempts: attempt,
                 elapsed: began.elapsed(),
@@ -212,11 +229,7 @@ impl HostClient {
             let delay = self.policy.next_delay(attempt, verdict, fastrand::f64());
             let Some(delay) = delay.filter(|_| request.is_replayable()) else {
                 return sent
-                    .map(|inner| Response {
-                        inner,
-                        trail,
-                        idle: self.idle,
-                    })
+                    .map(|response| response.after(trail))
                     .map_err(|(cause, _)| HttpError::Transport { cause, trail });
             };
             warn!(
@@ -270,7 +283,7 @@ impl HostClient {
         &self,
         request: &mut Request,
         attempt: u32,
-    ) -> Result<Result<reqwest::Response, (String, Verdict)>, HttpError> {
+    ) -> Result<Result<Response, (String, Verdict)>, HttpError> {
         let (trust, reach) = self.terms(&request.url);
         let client = self.client.pool(&request.url, &trust, reach)?;
         let began = Instant::now();
@@ -296,7 +309,7 @@ impl HostClient {
         let sent = tokio::select! {
             biased;
             sent = executed => match sent {
-                Ok(answer) => Ok(answer),
+                Ok(answer) => Ok(Response::new(answer, self.idle)),
                 Err(error) => Err(transport(error, &request.url)?),
             },
             cause = kept_waiting => Err((cause, Verdict::Transient)),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// A password or a token. `Debug` and `Display` hide it; only
 /// [`expose`](Secret::expose) gives it away, so its uses can be searched for.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {

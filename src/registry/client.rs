@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 
-use super::auth::{Authorizer, Challenge, Credential, Scopes};
+use super::auth::{Authorizer, Keychain, Scopes};
 use super::failure::Failure;
 use super::ledger::Ledger;
 use super::links::{resolve, same_origin};
@@ -14,7 +15,7 @@ use super::referrers::Fallbacks;
 use super::upload::Sessions;
 use super::warnings::Warnings;
 use crate::http::{
-    Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy,
+    Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy, retry_after,
 };
 use crate::oci::{Host, Repository, TagOrDigest};
 use crate::store::{ErrorKind, StoreError};
@@ -69,7 +70,7 @@ impl Registry {
     pub fn new(
         host: Host,
         options: &HostOptions,
-        credential: Credential,
+        credential: impl Into<Keychain>,
         client: &HttpClient,
         retry: RetryPolicy,
     ) -> Result<Self, StoreError> {
@@ -80,7 +81,12 @@ impl Registry {
                 .because("expected host or host:port")
         })?;
         let http = HostClient::new(client, base.clone(), options, retry);
-        let auth = Authorizer::new(credential, base.clone(), http.stranger());
+        let auth = Authorizer::new(
+            host.clone(),
+            credential.into(),
+            base.clone(),
+            http.stranger(),
+        );
         Ok(Self {
             inner: Arc::new(Inner {
                 name: host,
@@ -266,27 +272,19 @@ impl Inner {
         request: &mut Request,
         scopes: &Scopes,
     ) -> Result<Response, Failure> {
-        let mut authorization = self.auth.known(scopes).await?;
+        let mut sign_in = self.auth.sign_in(scopes).await?;
         // Ends: without or with what is known, with a remembered token, with a
-        // fresh one, refused.
+        // fresh one, with that again when it may have become valid, with
+        // another credential, refused.
         loop {
-            match &authorization {
-                Some(with) => request.headers.insert(AUTHORIZATION, with.header.clone()),
-                None => request.headers.remove(AUTHORIZATION),
-            };
+            sign_in.apply(&mut request.headers);
             let response = self.http.send(request).await?;
             self.warnings.note(self.name(), response.headers());
             self.ledger
                 .note(self.name(), response.status(), response.headers());
-            if response.status() != StatusCode::UNAUTHORIZED {
-                return Ok(response);
+            if let Some(response) = sign_in.judge(response).await? {
+                return self.unless_limited(response).await;
             }
-            let challenges = Challenge::all(response.headers());
-            let said = Failure::of(response).await;
-            let answer = self
-                .auth
-                .answer(&challenges, scopes, authorization.as_ref(), said)
-                .await?;
             if !request.is_replayable() {
                 // The body has passed. Whoever has it can send it again, and
                 // there is a fresh token for that now.
@@ -295,8 +293,26 @@ impl Inner {
                     "the registry wanted a new token in the middle of an upload",
                 ));
             }
-            authorization = Some(answer);
         }
+    }
+
+    /// GHCR says that there were too many requests with a 403, which only its
+    /// text tells from one that is meant. Source: regclient#902.
+    async fn unless_limited(&self, mut response: Response) -> Result<Response, Failure> {
+        /// What GitHub wants when it does not say.
+        const WAIT: Duration = Duration::from_secs(60);
+        const TEXT: usize = 4 << 10;
+        if response.status() != StatusCode::FORBIDDEN {
+            return Ok(response);
+        }
+        let text = response.peek(TEXT).await.to_ascii_lowercase();
+        if !String::from_utf8_lossy(&text).contains("secondary rate limit") {
+            return Ok(response);
+        }
+        let wait = retry_after(response.headers(), SystemTime::now()).unwrap_or(WAIT);
+        self.http.leave_alone(wait);
+        let limited = ErrorKind::RateLimited(Some(wait));
+        Err(Failure::of(response).await.with_kind(limited))
     }
 
     /// The registry refuses everybody, or just us?

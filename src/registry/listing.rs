@@ -69,18 +69,18 @@ impl Inner {
 
     pub(super) fn repositories(self: Arc<Self>) -> Listing<'static, Repository> {
         let first = self.url_of(&format!("_catalog?n={PAGE}"));
-        let (name, anonymous) = (self.name().to_owned(), self.is_anonymous());
+        let inner = Arc::clone(&self);
         let error = move |failure: Failure| {
             let failure = match failure.status.map(|status| status.as_u16()) {
                 Some(404 | 405) => failure
                     .with_kind(ErrorKind::Unsupported)
                     .explained("the registry does not list its repositories"),
-                Some(401 | 403) if anonymous => {
+                Some(401 | 403) if inner.is_anonymous() => {
                     failure.explained("the registry does not list its repositories to everybody")
                 }
                 _ => failure,
             };
-            failure.at("list the repositories of", name.clone())
+            failure.at("list the repositories of", inner.name())
         };
         self.list(first, "repositories", Scopes::catalog(), error)
     }
@@ -136,7 +136,7 @@ impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
             return Err(endless(format!("it has more than {PAGES} pages")));
         }
         // No Accept for manifests here: Artifactory answers 406.
-        let request = Request::new(Method::GET, url.clone());
+        let request = Request::new(Method::GET, url.clone()).whole(BODY);
         let (response, _permit) = self
             .registry
             .send(request, &self.scopes, Redirects::Within)

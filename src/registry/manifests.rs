@@ -234,7 +234,11 @@ impl Inner {
         reference: &TagOrDigest,
     ) -> Result<(Response, crate::http::Permit), Failure> {
         let url = self.url(repo, &format!("manifests/{reference}"))?;
-        let request = accept_manifests(Request::new(method, url));
+        let request = match method == Method::GET {
+            true => Request::new(method, url).whole(MAX_MANIFEST_SIZE),
+            false => Request::new(method, url),
+        };
+        let request = accept_manifests(request);
         self.send(request, &Scopes::pull(repo), Redirects::Anywhere)
             .await
     }

@@ -120,10 +120,12 @@ impl Inner {
             if seen.len() > PAGES {
                 return Err(endless(format!("it has more than {PAGES} pages")));
             }
-            let request = Request::new(Method::GET, url.clone()).header(
-                ACCEPT,
-                HeaderValue::from_static("application/vnd.oci.image.index.v1+json"),
-            );
+            let request = Request::new(Method::GET, url.clone())
+                .whole(MAX_MANIFEST_SIZE)
+                .header(
+                    ACCEPT,
+                    HeaderValue::from_static("application/vnd.oci.image.index.v1+json"),
+                );
             let (response, _permit) = self
                 .send(request, &Scopes::pull(repo), Redirects::Within)
                 .await?;

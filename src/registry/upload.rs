@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 use tracing::debug;
 
@@ -187,8 +187,8 @@ impl Inner {
         let sent = if self.is_own(session) {
             // Without signing in for it: Quay refuses tokens that name
             // deletion.
-            if let Ok(Some(known)) = self.auth.known(&Scopes::push(repo)).await {
-                request.headers.insert(AUTHORIZATION, known.header);
+            if let Ok(known) = self.auth.sign_in(&Scopes::push(repo)).await {
+                known.apply(&mut request.headers);
             }
             self.http.send_once(&mut request).await
         } else {

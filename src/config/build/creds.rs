@@ -9,7 +9,11 @@ use crate::config::{Login, Registry, duration, raw};
 use crate::http::{Certificates, Identity, Secret, Tls};
 use crate::oci::Host;
 
-pub(super) fn registries(creds: &[raw::Creds], faults: &mut Faults) -> BTreeMap<Host, Registry> {
+pub(super) fn registries(
+    creds: &[raw::Creds],
+    faults: &mut Faults,
+    warnings: &mut Vec<String>,
+) -> BTreeMap<Host, Registry> {
     let mut registries = BTreeMap::new();
     for (number, entry) in creds.iter().enumerate() {
         let at = |key: &str| format!("creds[{number}].{key}");
@@ -44,7 +48,7 @@ pub(super) fn registries(creds: &[raw::Creds], faults: &mut Faults) -> BTreeMap<
             tls,
             ca: certificates(&at("regcert"), entry.regcert.as_ref(), faults),
             identity: identity(number, entry, faults),
-            login: login(number, entry, faults),
+            login: login(number, entry, faults, warnings),
             concurrent,
             idle: idle(&at("idleTimeout"), entry.idle_timeout.as_deref(), faults),
         };
@@ -89,11 +93,27 @@ fn idle(at: &str, text: Option<&str>, faults: &mut Faults) -> Option<Duration> {
     Some(idle)
 }
 
-fn login(number: usize, entry: &raw::Creds, faults: &mut Faults) -> Option<Login> {
+fn login(
+    number: usize,
+    entry: &raw::Creds,
+    faults: &mut Faults,
+    warnings: &mut Vec<String>,
+) -> Option<Login> {
     let at = |key: &str| format!("creds[{number}].{key}");
     let user = optional_text(&at("user"), entry.user.as_ref(), faults);
     let pass = optional_text(&at("pass"), entry.pass.as_ref(), faults);
     let token = optional_text(&at("token"), entry.token.as_ref(), faults);
+    let helper = helper(number, entry, faults, warnings);
+    let others = [("user", &user), ("pass", &pass), ("token", &token)];
+    if let Some(helper) = helper {
+        for (key, _) in others.iter().filter(|(_, value)| value.is_some()) {
+            faults.add(
+                at(key),
+                "there is a credHelper as well: keep one way to sign in",
+            );
+        }
+        return Some(helper);
+    }
     match (user, pass, token) {
         (Some(user), Some(pass), None) => Some(Login::Password {
             user,
@@ -115,4 +135,41 @@ fn login(number: usize, entry: &raw::Creds, faults: &mut Faults) -> Option<Login
             None
         }
     }
+}
+
+fn helper(
+    number: usize,
+    entry: &raw::Creds,
+    faults: &mut Faults,
+    warnings: &mut Vec<String>,
+) -> Option<Login> {
+    let at = |key: &str| format!("creds[{number}].{key}");
+    let helper = optional_text(&at("credHelper"), entry.cred_helper.as_ref(), faults);
+    let server = optional_text(&at("credHost"), entry.cred_host.as_ref(), faults);
+    let kept = optional_text(&at("credExpire"), entry.cred_expire.as_ref(), faults);
+    if helper.is_none() {
+        let lonely = [("credHost", &server), ("credExpire", &kept)];
+        for (key, _) in lonely.iter().filter(|(_, value)| value.is_some()) {
+            warnings.push(format!("{}: it has no effect without credHelper", at(key)));
+        }
+    }
+    let kept = kept.and_then(|text| faults.keep(&at("credExpire"), duration::parse(&text)));
+    let text = helper?;
+    // The name is all that is written in most files, the program in regsync's.
+    let name = text.strip_prefix("docker-credential-").unwrap_or(&text);
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if name.is_empty() || !name.chars().all(known) {
+        let message = format!(
+            "{text:?} is no helper: expected docker-credential-NAME, which has letters, digits, \
+             `_`, `.` and `-`"
+        );
+        faults.add(at("credHelper"), message);
+        return None;
+    }
+    Some(Login::Helper {
+        name: name.to_owned(),
+        server,
+        // As in regsync, none at all is the usual.
+        kept: kept.filter(|kept| !kept.is_zero()),
+    })
 }

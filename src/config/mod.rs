@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use fault::ConfigError;
 
-use crate::http::{Certificates, Identity, Secret, Tls};
+use crate::http::{Certificates, Identity, Secret, Tls, exposure};
 use crate::oci::Host;
 use crate::sync::Job;
 
@@ -87,17 +87,22 @@ impl Config {
     /// How many images are copied at once unless the file says.
     pub const PARALLEL: usize = 4;
 
-    /// Reads a file.
+    /// Reads a file. That it holds a secret which all can read is a warning.
     ///
     /// # Errors
     ///
     /// When it cannot be read, or with every fault that was found in it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let origin = path.display().to_string();
-        match std::fs::File::open(path) {
-            Ok(file) => Self::read_from(file, &origin),
-            Err(cause) => Err(ConfigError::Unreadable { origin, cause }),
+        let mut config = match std::fs::File::open(path) {
+            Ok(file) => Self::read_from(file, &origin)?,
+            Err(cause) => return Err(ConfigError::Unreadable { origin, cause }),
+        };
+        let is_secret = |known: &Registry| known.login.is_some() || known.identity.is_some();
+        if config.registries.values().any(is_secret) {
+            config.warnings.extend(exposure(path));
         }
+        Ok(config)
     }
 
     /// Reads a stream to its end; `origin` names it in messages.

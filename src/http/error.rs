@@ -7,6 +7,7 @@ use reqwest::Url;
 
 use super::guard::{OutOfReach, Zone};
 use super::{Trail, Verdict};
+use crate::telemetry::deceives;
 
 /// A request without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -171,10 +172,7 @@ pub fn printable(text: &str, limit: usize) -> String {
             shown.push('…');
             break;
         }
-        // The bidirectional controls reorder a line without being "control".
-        if c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if deceives(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -183,12 +181,34 @@ pub fn printable(text: &str, limit: usize) -> String {
     shown
 }
 
+/// A server's URL for a message or a log: without query and fragment, which may
+/// be signed, and without what stands before an `@`, which may be a password.
+pub fn printable_url(text: &str) -> String {
+    let bare = text.split(['?', '#']).next().unwrap_or_default();
+    let bare = bare.rsplit_once('@').map_or(bare, |(_, rest)| rest);
+    printable(bare, 200)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn server_text_is_escaped_and_cut() {
+    fn j2_a_url_is_told_without_its_secrets() {
+        for (text, shown) in [
+            ("https://r.io/a?sig=s", "https://r.io/a"),
+            ("https://r.io/a#s?s", "https://r.io/a"),
+            ("https://u:s@r.io/a?s", "r.io/a"),
+            ("u:s@s@r.io", "r.io"),
+            ("http://[/?s", "http://[/"),
+            ("", ""),
+        ] {
+            assert_eq!(printable_url(text), shown);
+        }
+    }
+
+    #[test]
+    fn j3_server_text_is_escaped_and_cut() {
         assert_eq!(printable("a\nb\u{1b}[31m", 100), "a\\nb\\u{1b}[31m");
         assert_eq!(printable("abcdef", 3), "abc…");
         assert_eq!(printable("ééé", 3), "é…");

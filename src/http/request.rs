@@ -24,7 +24,6 @@ const WHOLE: Duration = Duration::from_secs(5 * 60);
 const EXCERPT: Duration = Duration::from_secs(10);
 
 /// A request that has not been sent.
-#[derive(Debug)]
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -37,6 +36,19 @@ pub struct Request {
     /// How much of a success's body belongs to the answer, in bytes; see
     /// [`whole`](Self::whole).
     whole: Option<usize>,
+}
+
+/// Without the query, which may be signed. Secret headers hide themselves.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("host", &self.url.host_str())
+            .field("path", &self.url.path())
+            .field("headers", &self.headers)
+            .field("payload", &self.payload)
+            .finish()
+    }
 }
 
 /// A request's body.
@@ -156,7 +168,6 @@ impl fmt::Display for Trail {
 }
 
 /// An answer, of which the body is still to come.
-#[derive(Debug)]
 pub struct Response {
     inner: reqwest::Response,
     trail: Trail,
@@ -165,6 +176,18 @@ pub struct Response {
     /// Of the body, what was looked at before its time, and what came instead
     /// of the rest.
     peeked: VecDeque<Result<Bytes, HttpError>>,
+}
+
+/// Neither the URL's query nor the headers, which may lead to signed URLs.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status())
+            .field("host", &self.url().host_str())
+            .field("path", &self.url().path())
+            .field("trail", &self.trail)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Response {

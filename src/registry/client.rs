@@ -13,6 +13,7 @@ use super::ledger::Ledger;
 use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
+use super::warnings::Warnings;
 use crate::http::{
     Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy, retry_after,
 };
@@ -38,6 +39,7 @@ pub(super) struct Inner {
     pub(super) auth: Authorizer,
     pub(super) sessions: Sessions,
     pub(super) fallbacks: Fallbacks,
+    warnings: Warnings,
     pub(super) ledger: Ledger,
 }
 
@@ -93,6 +95,7 @@ impl Registry {
                 auth,
                 sessions: Sessions::default(),
                 fallbacks: Fallbacks::default(),
+                warnings: Warnings::default(),
                 ledger: Ledger::default(),
             }),
         })
@@ -119,6 +122,12 @@ impl Registry {
             )),
             _ => Err(failed(Failure::of(response).await)),
         }
+    }
+
+    /// What the registry wanted people to be told so far (`Warning` headers),
+    /// each text once and safe to print. The first 64 are kept.
+    pub fn warnings(&self) -> Vec<String> {
+        self.inner.warnings.told()
     }
 }
 
@@ -219,10 +228,13 @@ impl Inner {
         let start = request.url.clone();
         let mut response = self.send_own(request, scopes).await?;
         let mut own = true;
-        for _ in 0..REDIRECTS {
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        for followed in 0..=REDIRECTS {
+            if !is_redirect(response.status()) {
                 request.url = start;
                 return Ok(response);
+            }
+            if followed == REDIRECTS {
+                break;
             }
             let Some(location) = response.text_header(LOCATION.as_str()) else {
                 return Err(Failure::of(response)
@@ -267,6 +279,7 @@ impl Inner {
         loop {
             sign_in.apply(&mut request.headers);
             let response = self.http.send(request).await?;
+            self.warnings.note(self.name(), response.headers());
             self.ledger
                 .note(self.name(), response.status(), response.headers());
             if let Some(response) = sign_in.judge(response).await? {
@@ -306,6 +319,11 @@ impl Inner {
     pub(super) fn is_anonymous(&self) -> bool {
         self.auth.is_anonymous()
     }
+}
+
+/// Whether an answer of this status says where to ask instead.
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// Types of manifests, in one header: some proxies drop all but the first of

@@ -36,6 +36,27 @@ impl Inner {
         }
         // Its turn would never come if this one still held a place.
         drop((head, permit));
+        self.resolve_by_get(repo, reference).await
+    }
+
+    /// As [`resolve`](Self::resolve), without trust in a HEAD that finds
+    /// nothing: Nexus may answer 404 to it and 200 to a GET.
+    pub(super) async fn find(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<Option<Digest>, Failure> {
+        match self.resolve(repo, reference).await? {
+            None => self.resolve_by_get(repo, reference).await,
+            found => Ok(found),
+        }
+    }
+
+    async fn resolve_by_get(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<Option<Digest>, Failure> {
         let (found, _permit) = self.ask(Method::GET, repo, reference).await?;
         match found.status() {
             StatusCode::OK => {}

@@ -17,6 +17,7 @@ mod manifests;
 mod referrers;
 mod seam;
 mod upload;
+mod warnings;
 
 pub use auth::{
     Credential, DockerConfig, DockerConfigError, HelperError, HelperName, HelperNameError, Helpers,

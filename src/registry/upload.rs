@@ -225,3 +225,29 @@ fn session_of(response: &Response) -> Result<Url, Failure> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j14_only_so_many_sessions_are_kept() {
+        let sessions = Sessions::default();
+        let repo: Repository = "a".parse().unwrap();
+        let mut unused = 0;
+        for number in 0..1000 {
+            let digest = Digest::sha256(format!("{number}").as_bytes());
+            let session: Url = format!("https://r.io/{number}").parse().unwrap();
+            unused += usize::from(sessions.keep(&repo, &digest, session).is_some());
+            assert!(sessions.0.lock().unwrap().len() <= SESSIONS);
+        }
+        assert_eq!(
+            unused,
+            1000 - SESSIONS,
+            "they are handed out to be cancelled"
+        );
+        let last = Digest::sha256(b"999");
+        assert!(sessions.take(&repo, &last).is_some());
+        assert!(sessions.take(&repo, &last).is_none());
+    }
+}

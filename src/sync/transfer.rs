@@ -221,3 +221,21 @@ impl<K: Hash + Eq, V: Default> Lanes<K, V> {
         lane.lock_owned().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn j14_only_so_many_lanes_are_remembered() {
+        let lanes: Lanes<usize, usize> = Lanes::default();
+        let held = lanes.enter(0).await;
+        for key in 1..2 * REMEMBERED + 10 {
+            *lanes.enter(key).await = key;
+        }
+        let known = lanes.0.lock().unwrap();
+        assert!(known.len() <= REMEMBERED, "{}", known.len());
+        assert!(known.contains_key(&0), "somebody is in it");
+        drop((known, held));
+    }
+}

@@ -64,37 +64,6 @@ async fn d11_a_corrupt_blob_fails_its_tag_alone() {
 }
 
 #[tokio::test]
-async fn a_manifest_that_is_damaged_or_another_fails_its_tag_alone() {
-    for (fault, words) in [
-        (Fault::cut(20), "read manifest"),
-        (Fault::FlipBit, "expected digest"),
-        (
-            reply(
-                "{\"schemaVersion\":2,\"manifests\":[]}",
-                "application/vnd.oci.image.index.v1+json",
-            ),
-            "expected digest",
-        ),
-        (
-            reply(
-                "{\"schemaVersion\":1,\"fsLayers\":[]}",
-                "application/vnd.docker.distribution.manifest.v1+json",
-            ),
-            "schema 1",
-        ),
-    ] {
-        let bench = bench().await;
-        let bad = tagged(bench.source.store(), &repo("app"), "bad")
-            .await
-            .unwrap();
-        bench
-            .source
-            .on("GET", &format!("manifests/{bad}"), 9, fault);
-        fails(&bench, &[ALL], &["/app:bad: ", words]).await;
-    }
-}
-
-#[tokio::test]
 async fn d11_a_missing_tag_fails_its_job_alone() {
     let bench = bench().await;
     let missing = BAD.replace("SOURCE/app:bad", "SOURCE/app:none");

@@ -1,6 +1,8 @@
 //! The real binary when it is told to stop, or is killed, in the middle of a
 //! copy.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ async fn held(bench: &Bench) -> (Child, tempfile::TempDir) {
         "skipDockerConfig: true, parallel: 1",
     );
     std::fs::write(&path, text).unwrap();
+    // As an operator would: otherwise the first line is a warning of that.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     let child = regmirror(&["once", "-c", path.to_str().unwrap()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

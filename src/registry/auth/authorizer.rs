@@ -16,7 +16,7 @@ use crate::oci::Host;
 use crate::registry::failure::Failure;
 use crate::store::ErrorKind;
 
-/// How many tokens are remembered; beyond it the expired ones are dropped.
+/// How many tokens are remembered, but for those being asked for.
 const TOKENS: usize = 256;
 
 /// How long a mount is not asked for whose rights were refused. There may be
@@ -155,7 +155,7 @@ impl Authorizer {
         let url = url
             .filter(|url| url.has_host() && url.username().is_empty() && url.password().is_none());
         let url = url.ok_or_else(|| {
-            let text = crate::http::printable(text.split('?').next().unwrap_or_default(), 200);
+            let text = crate::http::printable_url(text);
             format!("the registry names {text:?} as its token server, which cannot be used")
         })?;
         let service = challenge
@@ -216,10 +216,15 @@ impl Authorizer {
         let mut state = self.lock();
         if state.tokens.len() >= TOKENS {
             let now = Instant::now();
-            state.tokens.retain(|_, slot| match slot.try_lock() {
-                Ok(slot) => slot.token.as_ref().is_some_and(|token| token.until > now),
-                Err(_) => true,
-            });
+            let in_use = |slot: &Arc<_>| Arc::strong_count(slot) > 1;
+            let is_good = |slot: &Slot| slot.token.as_ref().is_some_and(|token| token.until > now);
+            state
+                .tokens
+                .retain(|_, slot| in_use(slot) || slot.try_lock().is_ok_and(|slot| is_good(&slot)));
+            // All good for longer. Who needs one of them again asks again.
+            if state.tokens.len() >= TOKENS {
+                state.tokens.retain(|_, slot| in_use(slot));
+            }
         }
         let key = Key {
             realm: wanted.realm.clone(),
@@ -231,5 +236,48 @@ impl Authorizer {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::http::{HostOptions, HttpClient, RetryPolicy};
+
+    #[tokio::test]
+    async fn j14_only_so_many_tokens_are_remembered() {
+        let own: Url = "https://r.io/v2/".parse().unwrap();
+        let client = HttpClient::new("test/1").unwrap();
+        let options = HostOptions::new("r.io");
+        let http = HostClient::new(&client, own.clone(), &options, RetryPolicy::none());
+        let (host, keychain) = ("r.io".parse().unwrap(), Credential::Anonymous.into());
+        let authorizer = Authorizer::new(host, keychain, own.clone(), http);
+        let realm = Realm {
+            url: own,
+            service: None,
+        };
+        let slot = |number: usize| {
+            let scopes = Scopes::pull(&format!("a{number}").parse().unwrap());
+            authorizer.slot(&Wanted {
+                realm: &realm,
+                scopes: &scopes,
+                asked: &scopes,
+                credential: &Credential::Anonymous,
+                refused: None,
+                since: Instant::now(),
+            })
+        };
+        // Somebody is asking for the first one all the while.
+        let first = slot(0);
+        for number in 1..10 * TOKENS {
+            slot(number).lock().await.token = Some(Token {
+                header: HeaderValue::from_static("Bearer x"),
+                until: Instant::now() + Duration::from_secs(3600),
+            });
+            assert!(authorizer.lock().tokens.len() <= TOKENS, "{number}");
+        }
+        assert!(Arc::ptr_eq(&first, &slot(0)));
     }
 }

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::docker_file::{DockerFile, Form};
 use super::helper::server_of;
 use super::{Credential, HelperError, Helpers};
+use crate::http::exposure;
 use crate::oci::{Host, Repository};
 
 /// How long a file may be, in bytes. It is parsed in memory.
@@ -231,6 +232,13 @@ impl Source {
         // What changes between the two is seen the next time.
         let print = source.print();
         let content = source.read()?;
+        if let Print::File(at, ..) = print
+            && let file = &source.files[at].0
+            && content.file.has_secrets()
+            && let Some(text) = exposure(file)
+        {
+            warn!("{}: {text}", file.display());
+        }
         source.state = Mutex::new((print, content));
         Ok(source)
     }

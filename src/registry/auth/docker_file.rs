@@ -109,6 +109,11 @@ impl DockerFile {
         })
     }
 
+    /// Whether somebody who reads it learns a credential.
+    pub(super) fn has_secrets(&self) -> bool {
+        self.entries.iter().any(|(_, entry)| entry.is_ok())
+    }
+
     /// The helper to ask for this registry, before the entries. One that is
     /// named for it alone counts before the store for all; an empty name is
     /// for having none.

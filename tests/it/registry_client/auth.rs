@@ -1,10 +1,9 @@
 //! Who gets in, and what it costs.
 
-use futures::future::join_all;
 use regmirror::registry::Credential;
-use regmirror::store::{ErrorKind, Sink, Source};
+use regmirror::store::{ErrorKind, Source};
 
-use super::{blob, manifest, registry_client, reply, repo, stored, tag};
+use super::{registry_client, reply, repo, stored, tag};
 use crate::support::{Auth, TestRegistry};
 
 fn user(password: &str) -> Credential {

@@ -32,6 +32,29 @@ pub struct HostOptions {
     pub tls: Tls,
     /// How many requests may run at once, in each direction.
     pub concurrent: usize,
+    /// How large content is sent.
+    pub chunks: Chunks,
+}
+
+/// How content is sent to a host that takes it in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunks {
+    /// Content of more bytes than this is sent in pieces; without it, only when
+    /// the host refuses the whole.
+    pub above: Option<u64>,
+    /// How large a piece is, in bytes. One at a time is held in memory.
+    pub size: u64,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self {
+            above: None,
+            // More than the 5 MiB that S3, where most registries store, wants
+            // of a part.
+            size: 8 << 20,
+        }
+    }
 }
 
 impl HostOptions {
@@ -45,6 +68,7 @@ impl HostOptions {
             address: address.into(),
             tls: Tls::default(),
             concurrent: Self::CONCURRENT,
+            chunks: Chunks::default(),
         }
     }
 

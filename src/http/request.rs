@@ -36,6 +36,9 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub payload: Payload,
+    /// Whether an attempt that failed may have had its effect, which must not
+    /// happen twice.
+    once: bool,
 }
 
 /// A request's body.
@@ -66,6 +69,7 @@ impl Request {
             url,
             headers: HeaderMap::new(),
             payload: Payload::Empty,
+            once: false,
         }
     }
 
@@ -80,6 +84,18 @@ impl Request {
     #[must_use]
     pub fn payload(self, payload: Payload) -> Self {
         Self { payload, ..self }
+    }
+
+    /// The same request, not to be repeated after a failure before somebody has
+    /// looked what came of it.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    /// Whether a failed attempt may simply be followed by another.
+    pub(super) fn is_repeatable(&self) -> bool {
+        !self.once && self.is_replayable()
     }
 
     /// Whether it can be sent a second time.

@@ -12,7 +12,7 @@ use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
 use crate::http::{
-    Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy,
+    Chunks, Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy,
 };
 use crate::oci::{Host, Repository, TagOrDigest};
 use crate::store::{ErrorKind, StoreError};
@@ -35,6 +35,7 @@ pub(super) struct Inner {
     pub(super) http: HostClient,
     pub(super) auth: Authorizer,
     pub(super) sessions: Sessions,
+    pub(super) chunks: Chunks,
     pub(super) fallbacks: Fallbacks,
 }
 
@@ -88,6 +89,7 @@ impl Registry {
                 http,
                 auth,
                 sessions: Sessions::default(),
+                chunks: options.chunks,
                 fallbacks: Fallbacks::default(),
             }),
         })
@@ -276,10 +278,13 @@ impl Inner {
             if !request.is_replayable() {
                 // The body has passed. Whoever has it can send it again, and
                 // there is a fresh token for that now.
-                return Err(Failure::new(
-                    ErrorKind::Unavailable,
-                    "the registry wanted a new token in the middle of an upload",
-                ));
+                return Err(Failure {
+                    status: Some(StatusCode::UNAUTHORIZED),
+                    ..Failure::new(
+                        ErrorKind::Unavailable,
+                        "the registry wanted a new token in the middle of an upload",
+                    )
+                });
             }
             authorization = Some(answer);
         }

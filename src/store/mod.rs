@@ -6,7 +6,7 @@ mod error;
 mod memory;
 mod seam;
 
-pub use blob::{Blob, BlobStream};
+pub use blob::{Blob, BlobStream, Content};
 pub use error::{ErrorKind, StoreError, chain};
 pub use memory::MemoryStore;
 pub use seam::{Hosted, Listing, Page, Sink, Source, Upload};

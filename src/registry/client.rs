@@ -278,13 +278,12 @@ impl Inner {
             if !request.is_replayable() {
                 // The body has passed. Whoever has it can send it again, and
                 // there is a fresh token for that now.
-                return Err(Failure {
-                    status: Some(StatusCode::UNAUTHORIZED),
-                    ..Failure::new(
-                        ErrorKind::Unavailable,
-                        "the registry wanted a new token in the middle of an upload",
-                    )
-                });
+                let mut failure = Failure::new(
+                    ErrorKind::Unavailable,
+                    "the registry wanted a new token in the middle of an upload",
+                );
+                failure.status = Some(StatusCode::UNAUTHORIZED);
+                return Err(failure);
             }
             authorization = Some(answer);
         }

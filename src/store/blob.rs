@@ -44,7 +44,11 @@ pub struct Blob {
 impl Blob {
     /// Puts a verification on `body`, which passes once. `origin` names where
     /// it comes from, for the error message.
-    pub fn verified(descriptor: &Descriptor, origin: impl Into<Arc<str>>, body: BlobStream) -> Self {
+    pub fn verified(
+        descriptor: &Descriptor,
+        origin: impl Into<Arc<str>>,
+        body: BlobStream,
+    ) -> Self {
         Self {
             descriptor: descriptor.clone(),
             origin: origin.into(),
@@ -465,7 +469,11 @@ mod tests {
         });
         let error = error.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(error.one_line().contains("only once"), "{}", error.one_line());
+        assert!(
+            error.one_line().contains("only once"),
+            "{}",
+            error.one_line()
+        );
         let beyond = run(blob.stream_from(4)).err().unwrap();
         assert_eq!(beyond.kind(), ErrorKind::Refused);
     }

@@ -160,10 +160,9 @@ impl<'a> Copier<'a> {
             self.shared.tally.count(|totals| totals.blobs_withheld += 1);
             return Ok(());
         }
-        let attempts = self.shared.limits.attempts;
         self.shared
             .transfers
-            .deliver(self.source, self.target, blob, attempts, self.shared.tally)
+            .deliver(self.source, self.target, blob, self.shared.tally)
             .await
     }
 

@@ -25,8 +25,6 @@ pub struct Limits {
     pub images: usize,
     /// Blobs of one image that are copied at once.
     pub blobs: usize,
-    /// How often a blob is begun before its failure is the image's.
-    pub attempts: u32,
 }
 
 impl Default for Limits {
@@ -34,7 +32,6 @@ impl Default for Limits {
         Self {
             images: 4,
             blobs: 4,
-            attempts: 3,
         }
     }
 }

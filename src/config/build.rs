@@ -41,7 +41,6 @@ const NOT_OFFERED: &[&str] = &[
     "platformIndex",
     "platforms",
     "priority",
-    "ratelimit",
     "referrerFilters",
     "referrerSlow",
     "referrerSource",

@@ -30,6 +30,7 @@ pub(super) struct Defaults {
     pub(super) interval: Option<String>,
     pub(super) schedule: Option<String>,
     pub(super) parallel: Option<i64>,
+    pub(super) ratelimit: RateLimit,
     pub(super) referrers: Option<bool>,
     pub(super) skip_docker_config: Option<bool>,
     pub(super) user_agent: Option<String>,
@@ -48,7 +49,15 @@ pub(super) struct Sync {
     pub(super) backup: Option<String>,
     pub(super) interval: Option<String>,
     pub(super) schedule: Option<String>,
+    pub(super) ratelimit: RateLimit,
     pub(super) referrers: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct RateLimit {
+    pub(super) min: Option<i64>,
+    pub(super) retry: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

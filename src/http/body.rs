@@ -9,15 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// How long a host may take nothing of a body that is there to be taken.
-const STALL: Duration = Duration::from_secs(60);
-
-/// How long the answer may take after the last byte: registries that store in
-/// S3 copy the whole blob when it is closed.
+/// How long the answer may take after the last byte at least: registries that
+/// store in S3 copy the whole blob when it is closed.
 const CLOSING: Duration = Duration::from_secs(15 * 60);
 
 /// A body that passes once, and how far it has come.
@@ -47,28 +44,28 @@ impl Progress {
         self.enter(Phase::Taken(Instant::now()));
     }
 
-    /// Ends, and says why, when the host has kept the body waiting for too
-    /// long.
-    pub(super) async fn stalled(&self) -> String {
+    /// Ends, and says why, when the host has taken nothing for `idle` of what
+    /// was there to be taken.
+    pub(super) async fn stalled(&self, idle: Duration) -> String {
+        let closing = CLOSING.max(idle);
         loop {
-            let now = Instant::now();
             let phase = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let until = match phase {
-                Phase::Taken(since) if since + STALL <= now => {
-                    return format!("no progress for {} s", STALL.as_secs());
-                }
-                Phase::Complete(since) if since + CLOSING <= now => {
+            let left = match phase {
+                Phase::Taken(since) => idle.checked_sub(since.elapsed()),
+                Phase::Complete(since) => closing.checked_sub(since.elapsed()),
+                // Whatever begins meanwhile cannot be over by then.
+                Phase::Source => Some(idle),
+            };
+            match (left.filter(|left| !left.is_zero()), phase) {
+                (Some(left), _) => sleep(left).await,
+                (None, Phase::Complete(_)) => {
                     return format!(
                         "no answer for {} s after the last byte: operation timed out",
-                        CLOSING.as_secs()
+                        closing.as_secs_f64()
                     );
                 }
-                Phase::Taken(since) => since + STALL,
-                Phase::Complete(since) => since + CLOSING,
-                // Whatever begins meanwhile cannot be over by then.
-                Phase::Source => now + STALL,
-            };
-            sleep_until(until).await;
+                (None, _) => return format!("no progress for {} s", idle.as_secs_f64()),
+            }
         }
     }
 

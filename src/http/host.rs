@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
 use super::error::transport;
-use super::request::IDLE;
 use super::{
-    HttpClient, HttpError, Request, Response, RetryPolicy, Tls, Trail, Verdict, verdict_of_status,
+    HostOptions, HttpClient, HttpError, Request, Response, RetryPolicy, Tls, Trail, Verdict,
+    verdict_of_status,
 };
 
 /// The two kinds of requests that are counted separately, so that a copy that
@@ -48,6 +48,7 @@ pub struct HostClient {
     /// Where the host is; `tls` was said of this origin and of no other.
     own: Url,
     tls: Tls,
+    idle: Duration,
     policy: RetryPolicy,
     state: Arc<HostState>,
 }
@@ -90,21 +91,16 @@ impl HostState {
 }
 
 impl HostClient {
-    /// The host at `own` that takes `concurrent` requests at once in each
-    /// direction; at least one.
-    pub fn new(
-        client: &HttpClient,
-        own: Url,
-        tls: Tls,
-        concurrent: usize,
-        policy: RetryPolicy,
-    ) -> Self {
+    /// The host at `own`, reached as `options` say; it gets at least one
+    /// request at once in each direction.
+    pub fn new(client: &HttpClient, own: Url, options: &HostOptions, policy: RetryPolicy) -> Self {
         Self {
             client: client.clone(),
             own,
-            tls,
+            tls: options.tls,
+            idle: options.idle,
             policy,
-            state: HostState::new(concurrent.max(1)),
+            state: HostState::new(options.concurrent.max(1)),
         }
     }
 
@@ -117,6 +113,11 @@ impl HostClient {
             state: HostState::new(self.state.concurrent),
             ..self.clone()
         }
+    }
+
+    /// Until when the host asked to be left alone, if it did.
+    pub fn quiet_until(&self) -> Option<Instant> {
+        self.state.not_before()
     }
 
     /// Whether the certificate behind `url` is checked. It goes by the URL, not
@@ -179,7 +180,11 @@ impl HostClient {
             let delay = self.policy.next_delay(attempt, verdict, fastrand::f64());
             let Some(delay) = delay.filter(|_| request.is_repeatable()) else {
                 return sent
-                    .map(|inner| Response { inner, trail })
+                    .map(|inner| Response {
+                        inner,
+                        trail,
+                        idle: self.idle,
+                    })
                     .map_err(|(cause, _)| HttpError::Transport { cause, trail });
             };
             warn!(
@@ -260,10 +265,13 @@ impl HostClient {
         // and would end every upload that takes longer.
         let kept_waiting = async {
             match progress {
-                Some(progress) => progress.stalled().await,
+                Some(progress) => progress.stalled(self.idle).await,
                 None => {
-                    sleep(IDLE).await;
-                    format!("no answer for {} s: operation timed out", IDLE.as_secs())
+                    sleep(self.idle).await;
+                    format!(
+                        "no answer for {} s: operation timed out",
+                        self.idle.as_secs_f64()
+                    )
                 }
             }
         };
@@ -334,13 +342,8 @@ mod tests {
         });
         let body = exact_body(source.boxed(), (pieces * PIECE) as u64);
         let client = HttpClient::new("test/1").unwrap();
-        let host = HostClient::new(
-            &client,
-            url.clone(),
-            Tls::Disabled,
-            1,
-            RetryPolicy::default(),
-        );
+        let options = HostOptions::new("").with_tls(Tls::Disabled);
+        let host = HostClient::new(&client, url.clone(), &options, RetryPolicy::default());
         let mut request = Request::new(Method::PUT, url).payload(Payload::Stream(Some(body)));
         let began = Instant::now();
         let sent = host.send(&mut request).await;
@@ -386,7 +389,8 @@ mod tests {
         let client = HttpClient::new("test/1").unwrap();
         let verifies = |tls, url: &str| {
             let own = "https://r.io:5000/v2/".parse().unwrap();
-            let host = HostClient::new(&client, own, tls, 1, RetryPolicy::none());
+            let options = HostOptions::new("").with_tls(tls);
+            let host = HostClient::new(&client, own, &options, RetryPolicy::none());
             let url = url.parse().unwrap();
             // A token server on the registry itself is asked by the stranger,
             // and a redirect may lead the host to another one.

@@ -1,5 +1,7 @@
 //! How one host is reached.
 
+use std::time::Duration;
+
 /// Whether and how the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tls {
@@ -34,6 +36,9 @@ pub struct HostOptions {
     pub concurrent: usize,
     /// How large content is sent.
     pub chunks: Chunks,
+    /// How long the host may keep silent, or take nothing of a body that is
+    /// sent to it. There is no limit on the whole.
+    pub idle: Duration,
 }
 
 /// How content is sent to a host that takes it in pieces.
@@ -62,6 +67,9 @@ impl HostOptions {
     /// browser opens to one host, and below what any registry complains about.
     pub const CONCURRENT: usize = 6;
 
+    /// How long a host may keep silent, unless told otherwise.
+    pub const IDLE: Duration = Duration::from_secs(60);
+
     /// Verified HTTPS to `address`.
     pub fn new(address: impl Into<String>) -> Self {
         Self {
@@ -69,6 +77,7 @@ impl HostOptions {
             tls: Tls::default(),
             concurrent: Self::CONCURRENT,
             chunks: Chunks::default(),
+            idle: Self::IDLE,
         }
     }
 

@@ -14,9 +14,6 @@ use super::body::Progress;
 use super::error::{causes, transport};
 use super::{HttpError, Streamed};
 
-/// How long an answer, or its next piece, may keep one waiting.
-pub(super) const IDLE: Duration = Duration::from_secs(60);
-
 /// How long a body that is read into memory may take in all. Such bodies are
 /// short, and the time between two pieces alone would let a server that sends
 /// a byte a minute hold its request for ever.
@@ -160,6 +157,8 @@ impl fmt::Display for Trail {
 pub struct Response {
     pub(super) inner: reqwest::Response,
     pub(super) trail: Trail,
+    /// How long the next piece of the body may keep one waiting.
+    pub(super) idle: Duration,
 }
 
 impl Response {
@@ -261,12 +260,12 @@ impl Response {
             cause,
             trail: Trail::default(),
         };
-        match timeout(IDLE, self.inner.chunk()).await {
+        match timeout(self.idle, self.inner.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(failed(transport(error).0)),
             Err(elapsed) => Err(failed(format!(
                 "no byte for {} s: operation timed out ({})",
-                IDLE.as_secs(),
+                self.idle.as_secs_f64(),
                 causes(&elapsed)
             ))),
         }
@@ -278,6 +277,7 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
+    use crate::http::HostOptions;
 
     /// An answer of which a byte comes every 3 seconds.
     fn trickle(bytes: usize) -> Response {
@@ -289,6 +289,7 @@ mod tests {
         Response {
             inner: http::Response::new(body).into(),
             trail: Trail::default(),
+            idle: HostOptions::IDLE,
         }
     }
 

@@ -28,8 +28,9 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// What the doubling stops at.
     pub cap: Duration,
-    /// The longest wait a server can ask for and get. When it asks for more,
-    /// the request fails at once, so that no slot is held meanwhile.
+    /// The longest wait that a server can ask for and that is kept while the
+    /// request holds its places. When it asks for more, the request fails at
+    /// once and says so: whoever made it gives its places back and waits.
     pub patience: Duration,
 }
 
@@ -39,8 +40,7 @@ impl Default for RetryPolicy {
             attempts: 5,
             base: Duration::from_millis(500),
             cap: Duration::from_secs(60),
-            // Docker Hub's abuse limit asks for 60 s.
-            patience: Duration::from_secs(120),
+            patience: Duration::from_secs(10),
         }
     }
 }
@@ -191,8 +191,8 @@ mod tests {
         let policy = RetryPolicy::default();
         let wait = |seconds| Verdict::After(Duration::from_secs(seconds));
         let delay = |verdict| policy.next_delay(1, verdict, 0.5);
-        assert_eq!(delay(wait(120)), Some(Duration::from_secs(120)));
-        assert_eq!(delay(wait(121)), None);
+        assert_eq!(delay(wait(10)), Some(Duration::from_secs(10)));
+        assert_eq!(delay(wait(11)), None);
         assert_eq!(delay(Verdict::Fatal), None);
         assert_eq!(
             RetryPolicy::none().next_delay(1, Verdict::Transient, 0.5),

@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::auth::{Authorizer, Challenge, Credential, Scopes};
 use super::failure::Failure;
+use super::ledger::Ledger;
 use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
@@ -37,6 +38,7 @@ pub(super) struct Inner {
     pub(super) sessions: Sessions,
     pub(super) chunks: Chunks,
     pub(super) fallbacks: Fallbacks,
+    pub(super) ledger: Ledger,
 }
 
 /// The address that a registry's API answers at. They differ for Docker Hub
@@ -80,7 +82,7 @@ impl Registry {
             StoreError::new(ErrorKind::Malformed, "use", subject)
                 .because("expected host or host:port")
         })?;
-        let http = HostClient::new(client, base.clone(), options.tls, options.concurrent, retry);
+        let http = HostClient::new(client, base.clone(), options, retry);
         let auth = Authorizer::new(credential, base.clone(), http.stranger());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -91,6 +93,7 @@ impl Registry {
                 sessions: Sessions::default(),
                 chunks: options.chunks,
                 fallbacks: Fallbacks::default(),
+                ledger: Ledger::default(),
             }),
         })
     }
@@ -266,6 +269,8 @@ impl Inner {
                 None => request.headers.remove(AUTHORIZATION),
             };
             let response = self.http.send(request).await?;
+            self.ledger
+                .note(self.name(), response.status(), response.headers());
             if response.status() != StatusCode::UNAUTHORIZED {
                 return Ok(response);
             }

@@ -10,6 +10,7 @@ mod blobs;
 mod client;
 mod download;
 mod failure;
+mod ledger;
 mod links;
 mod listing;
 mod manifests;

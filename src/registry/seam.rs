@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Registry;
 use super::client::Inner;
 use crate::oci::{Descriptor, Digest, Manifest, Repository, Tag, TagOrDigest};
-use crate::store::{Blob, Listing, Sink, Source, StoreError};
+use crate::store::{Allowance, Blob, Listing, Sink, Source, StoreError};
 
 /// Drives `work` to its end, or until nobody waits for it any more.
 pub(super) async fn driven<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
@@ -99,6 +99,12 @@ impl Source for Registry {
             })
         })
         .await
+    }
+    fn allowance(&self) -> Allowance {
+        Allowance {
+            quiet_until: self.inner.http.quiet_until(),
+            pulls: self.inner.ledger.pulls(),
+        }
     }
 }
 

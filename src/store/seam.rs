@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::{Blob, BlobStream, StoreError};
+use super::{Allowance, Blob, BlobStream, StoreError};
 use crate::oci::{Descriptor, Digest, Manifest, Repository, Tag, TagOrDigest};
 
 /// A piece of a listing.
@@ -77,6 +77,12 @@ pub trait Source: fmt::Debug + Send + Sync {
         repo: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, StoreError>;
+
+    /// What the store bears at the moment. Asks nobody: it is what earlier
+    /// answers said.
+    fn allowance(&self) -> Allowance {
+        Allowance::default()
+    }
 }
 
 /// What can be written to.

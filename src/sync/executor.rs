@@ -6,8 +6,10 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use futures::stream::StreamExt;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::admission;
 use super::backup;
 use super::copy::Copier;
 use super::job::{Job, Stores};
@@ -25,6 +27,8 @@ pub struct Limits {
     pub images: usize,
     /// Blobs of one image that are copied at once.
     pub blobs: usize,
+    /// How often an image is begun when a store wants to be left alone.
+    pub attempts: u32,
 }
 
 impl Default for Limits {
@@ -32,8 +36,18 @@ impl Default for Limits {
         Self {
             images: 4,
             blobs: 4,
+            attempts: 3,
         }
     }
+}
+
+/// One run of a job.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    job: &'a Job,
+    stores: &'a Stores,
+    stop: &'a CancellationToken,
+    tally: &'a Tally,
 }
 
 /// Runs jobs. All runs of one executor share its pool and its transfers.
@@ -60,23 +74,21 @@ impl Executor {
     /// copies under way are finished and no other is begun.
     pub async fn run(&self, job: &Job, stores: &Stores, stop: &CancellationToken) -> RunReport {
         let tally = Tally::default();
+        let run = Run {
+            job,
+            stores,
+            stop,
+            tally: &tally,
+        };
         plan(job, &*stores.source, &*stores.target)
             .take_until(stop.cancelled())
-            .for_each_concurrent(self.limits.images, |planned| {
-                self.take(planned, job, stores, stop, &tally)
-            })
+            .for_each_concurrent(self.limits.images, |planned| self.take(planned, run))
             .await;
         tally.into_report(&job.name, stop.is_cancelled())
     }
 
-    async fn take(
-        &self,
-        planned: Planned,
-        job: &Job,
-        stores: &Stores,
-        stop: &CancellationToken,
-        tally: &Tally,
-    ) {
+    async fn take(&self, planned: Planned, run: Run<'_>) {
+        let Run { stores, tally, .. } = run;
         let step = match planned {
             Ok(step) => step,
             Err(failure) => {
@@ -98,20 +110,8 @@ impl Executor {
                 return tally.count(|totals| totals.excluded += 1);
             }
         };
-        let _slot = self.slots.acquire().await.expect("slots are never closed");
-        if stop.is_cancelled() {
+        let Some((digest, outcome)) = self.attempt(&step, digest, why, run).await else {
             return;
-        }
-        let copy = self.copy(&step, digest, why, job, stores, tally);
-        let outcome = match AssertUnwindSafe(copy).catch_unwind().await {
-            Ok(Ok(())) => Outcome::Copied {
-                digest: digest.clone(),
-                why: why.clone(),
-            },
-            Ok(Err(error)) => failed(&error),
-            Err(panic) => Outcome::Failed {
-                error: format!("a fault of regmirror's own: {}", panic_text(&*panic)),
-            },
         };
         let written = step
             .to
@@ -124,15 +124,62 @@ impl Executor {
         });
     }
 
+    /// Copies an image when the stores want it and there is a place in the
+    /// pool, and again if they only wanted to be left alone. `None` when told
+    /// to stop before.
+    async fn attempt(
+        &self,
+        step: &Step,
+        planned: &Digest,
+        why: &Why,
+        run: Run<'_>,
+    ) -> Option<(Digest, Outcome)> {
+        let Run {
+            job, stores, stop, ..
+        } = run;
+        let mut digest = planned.clone();
+        let mut attempt = 1;
+        loop {
+            let admitted = admission::admitted(step, &job.policy, stores);
+            digest = stop.run_until_cancelled(admitted).await?.unwrap_or(digest);
+            let slot = self.slots.acquire().await.expect("slots are never closed");
+            if stop.is_cancelled() {
+                return None;
+            }
+            let copy = self.copy(step, &digest, why, run);
+            let outcome = match AssertUnwindSafe(copy).catch_unwind().await {
+                Ok(Ok(())) => Outcome::Copied {
+                    digest: digest.clone(),
+                    why: why.clone(),
+                },
+                Ok(Err(error)) => match admission::pause(&error, &job.policy) {
+                    Some(pause) if attempt < self.limits.attempts => {
+                        drop(slot);
+                        attempt += 1;
+                        tracing::warn!(%error, wait_s = pause.as_secs(), "put back for later");
+                        stop.run_until_cancelled(sleep(pause)).await?;
+                        continue;
+                    }
+                    _ => failed(&error),
+                },
+                Err(panic) => Outcome::Failed {
+                    error: format!("a fault of regmirror's own: {}", panic_text(&*panic)),
+                },
+            };
+            return Some((digest, outcome));
+        }
+    }
+
     async fn copy(
         &self,
         step: &Step,
         digest: &Digest,
         why: &Why,
-        job: &Job,
-        stores: &Stores,
-        tally: &Tally,
+        run: Run<'_>,
     ) -> Result<(), StoreError> {
+        let Run {
+            job, stores, tally, ..
+        } = run;
         let source: End<'_, dyn Source> = End {
             store: &*stores.source,
             repo: &step.source,

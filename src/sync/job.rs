@@ -1,6 +1,7 @@
 //! Jobs: what a configuration's sync entries ask for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::oci::{Location, NameError, Reference, Repository, Tag};
 use crate::select::Filter;
@@ -80,6 +81,22 @@ pub struct Policy {
     /// Copy only tags that the target does not have; leave the others alone
     /// however old they are.
     pub missing_only: bool,
+    /// How many pulls of the source are left to others.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// A reserve of the pulls that a source allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// No image is begun while the source says that it allows fewer than this.
+    pub min: u64,
+    /// How long to wait before asking again, unless the source has more sooner.
+    pub retry: Duration,
+}
+
+impl RateLimit {
+    /// The shortest and the usual time between two looks at the limit.
+    pub const RETRY: Duration = Duration::from_secs(5 * 60);
 }
 
 /// Where an overwritten image is kept.

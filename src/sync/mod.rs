@@ -4,6 +4,7 @@
 //! takes them and writes, the tagged manifest always last. Nothing here knows
 //! whether a store is a registry or a directory.
 
+mod admission;
 mod backup;
 mod copy;
 mod executor;
@@ -14,7 +15,7 @@ mod step;
 mod transfer;
 
 pub use executor::{Executor, Limits};
-pub use job::{Backup, Job, Policy, Scope, Stores};
+pub use job::{Backup, Job, Policy, RateLimit, Scope, Stores};
 pub use plan::{Planned, plan};
 pub use report::{Outcome, RunReport, TagReport, Tally, Totals};
 pub use step::{Decision, Exclusion, Failure, Step, Why, image_name, repository_name};

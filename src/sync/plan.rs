@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::time::sleep;
 
+use super::admission::pause;
 use super::job::{Job, Policy, Scope, target_repository};
 use super::step::{Decision, Exclusion, Failure, Step, Why, image_name, repository_name};
 use crate::oci::{Digest, Repository, Tag, TagOrDigest, is_fallback_tag};
@@ -15,6 +17,9 @@ use crate::store::{ErrorKind, Listing, Source, StoreError};
 /// How many tags are looked up at once. The stores bound their requests
 /// themselves; this only keeps them busy.
 const LOOKUPS: usize = 16;
+
+/// How often one tag is looked up before it counts as failed.
+const LOOKS: u32 = 3;
 
 /// What planning yields: a step, or what could not be planned.
 pub type Planned = Result<Step, Failure>;
@@ -145,13 +150,27 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Looks at both ends, and again when one of them only wants to be left
+    /// alone for a while.
     async fn decide(self, wanted: Wanted) -> Planned {
-        match self.decision(&wanted).await {
-            Ok(decision) => Ok(wanted.step(decision)),
-            Err(error) => Err(Failure {
-                subject: image_name(self.source.name(), &wanted.source, &wanted.from),
-                error,
-            }),
+        let mut look = 1;
+        loop {
+            let error = match self.decision(&wanted).await {
+                Ok(decision) => return Ok(wanted.step(decision)),
+                Err(error) => error,
+            };
+            match pause(&error, self.policy) {
+                Some(wait) if look < LOOKS => {
+                    look += 1;
+                    sleep(wait).await;
+                }
+                _ => {
+                    return Err(Failure {
+                        subject: image_name(self.source.name(), &wanted.source, &wanted.from),
+                        error,
+                    });
+                }
+            }
         }
     }
 

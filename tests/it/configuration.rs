@@ -215,3 +215,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_reserve_of_pulls_is_read_key_by_key() {
+    let text = |defaults: &str, entry: &str| {
+        format!(
+            "defaults: {{{defaults}}}\n\
+             sync:\n- {{source: a, target: r.test/a, type: image, {entry}}}\n"
+        )
+    };
+    let limit = |defaults: &str, entry: &str| {
+        parse(&text(defaults, entry)).jobs[0]
+            .policy
+            .rate_limit
+            .map(|limit| (limit.min, limit.retry.as_secs()))
+    };
+    assert_eq!(limit("", ""), None);
+    assert_eq!(limit("", "ratelimit: {retry: 15m}"), None);
+    assert_eq!(limit("", "ratelimit: {min: 10}"), Some((10, 300)));
+    assert_eq!(
+        limit("", "ratelimit: {min: 10, retry: 15m}"),
+        Some((10, 900))
+    );
+    assert_eq!(
+        limit("ratelimit: {min: 100, retry: 1h}", "ratelimit: {min: 10}"),
+        Some((10, 3600))
+    );
+    assert_eq!(
+        limit("ratelimit: {min: 100, retry: 1h}", "ratelimit: {retry: 2h}"),
+        Some((100, 7200))
+    );
+
+    let short = parse(&text("", "ratelimit: {min: 1, retry: 1m}"));
+    assert_eq!(
+        short.jobs[0].policy.rate_limit.unwrap().retry.as_secs(),
+        300
+    );
+    assert_eq!(
+        short.warnings,
+        ["sync[0].ratelimit.retry: raised to the least, 5m"]
+    );
+    let wrong = faults(&text(
+        "ratelimit: {retry: often}",
+        "ratelimit: {min: -1}, name: x",
+    ));
+    assert!(wrong.contains("sync[0].ratelimit.min: expected a number of pulls"));
+    let wrong = faults(&text(
+        "ratelimit: {retry: often}",
+        "ratelimit: {min: 1}, name: x",
+    ));
+    assert!(wrong.contains("defaults.ratelimit.retry: \"often\" is no duration"));
+}

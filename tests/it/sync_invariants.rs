@@ -109,6 +109,7 @@ async fn run(source: &Recorded, target: &Recorded) -> RunReport {
     };
     // A new executor: what a killed process knew is gone.
     let limits = Limits {
+        attempts: 1,
         ..Limits::default()
     };
     let stop = CancellationToken::new();

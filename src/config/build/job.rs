@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use super::{optional_text, schedule, text};
 use crate::config::fault::Faults;
-use crate::config::raw;
+use crate::config::{duration, raw};
 use crate::oci::{Host, Location, Reference, Repository};
 use crate::select::Filter;
-use crate::sync::{Backup, Job, Policy, Scope};
+use crate::sync::{Backup, Job, Policy, RateLimit, Scope};
 
 pub(super) fn job(
     number: usize,
@@ -100,7 +100,48 @@ pub(super) fn job(
             backup,
             referrers: entry.referrers.or(defaults.referrers).unwrap_or(false),
             missing_only: false,
+            rate_limit: rate_limit(&entry_at, entry, defaults, faults, warnings),
         },
+    })
+}
+
+/// The reserve of pulls: each of its keys is the entry's, or the defaults'.
+fn rate_limit(
+    entry_at: &str,
+    entry: &raw::Sync,
+    defaults: &raw::Defaults,
+    faults: &mut Faults,
+    warnings: &mut Vec<String>,
+) -> Option<RateLimit> {
+    let (own, usual) = (&entry.ratelimit, &defaults.ratelimit);
+    // regsync takes 0 for "not given".
+    let given = |limit: &raw::RateLimit| limit.min.filter(|&min| min != 0);
+    let (at, min) = match (given(own), given(usual)) {
+        (Some(min), _) => (entry_at, min),
+        (None, Some(min)) => ("defaults", min),
+        (None, None) => return None,
+    };
+    let Ok(min) = u64::try_from(min) else {
+        faults.add(format!("{at}.ratelimit.min"), "expected a number of pulls");
+        return None;
+    };
+    let given = |limit: &raw::RateLimit| limit.retry.clone().filter(|text| !text.is_empty());
+    let (at, retry) = match (given(own), given(usual)) {
+        (Some(retry), _) => (entry_at, retry),
+        (None, Some(retry)) => ("defaults", retry),
+        (None, None) => {
+            let retry = RateLimit::RETRY;
+            return Some(RateLimit { min, retry });
+        }
+    };
+    let at = format!("{at}.ratelimit.retry");
+    let retry = faults.keep(&at, duration::parse(&retry))?;
+    if retry < RateLimit::RETRY {
+        warnings.push(format!("{at}: raised to the least, 5m"));
+    }
+    Some(RateLimit {
+        min,
+        retry: retry.max(RateLimit::RETRY),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
@@ -54,6 +55,8 @@ struct Script {
     holding: Notify,
     /// It may go on.
     released: Notify,
+    /// A request has been answered.
+    answered: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,15 @@ struct Scenario {
     dead_from: Option<usize>,
     guard: Option<Guard>,
     without_referrers: bool,
+    pulls: Option<PullLimit>,
+}
+
+/// A limit on pulls as Docker Hub has it: only GETs of manifests count.
+#[derive(Debug, Clone, Copy)]
+struct PullLimit {
+    limit: u64,
+    remaining: u64,
+    window: u64,
 }
 
 #[derive(Debug)]
@@ -190,6 +202,34 @@ impl TestRegistry {
         self.script.lock().without_referrers = true;
     }
 
+    /// Lets so many manifests be pulled out of `limit` in `window` seconds, and
+    /// says so with every answer about one.
+    pub(crate) fn limit_pulls(&self, remaining: u64, limit: u64, window: u64) {
+        self.script.lock().pulls = Some(PullLimit {
+            limit,
+            remaining,
+            window,
+        });
+    }
+
+    /// Waits until `holds` of what has been answered.
+    pub(crate) async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            loop {
+                let answered = self.script.answered.notified();
+                if holds(self) {
+                    return;
+                }
+                answered.await;
+            }
+        });
+        assert!(
+            waited.await.is_ok(),
+            "not within a minute: {:#?}",
+            self.log()
+        );
+    }
+
     /// Waits until a request is held.
     pub(crate) async fn held(&self) {
         self.script.holding.notified().await;
@@ -220,9 +260,36 @@ impl Script {
             .lock()
             .expect("no test panics while it holds the lock")
     }
+
+    fn log(&self, line: String) {
+        self.lock().log.push(line);
+        self.answered.notify_waiters();
+    }
 }
 
 impl Scenario {
+    /// Counts a pull. The answer when there is none left, and the headers that
+    /// go with any.
+    fn pull(&mut self, method: &Method, path: &str) -> (Option<Response>, Option<[String; 2]>) {
+        let Some(pulls) = self.pulls.as_mut().filter(|_| path.contains("/manifests/")) else {
+            return (None, None);
+        };
+        let refused = method == Method::GET && pulls.remaining == 0;
+        if method == Method::GET {
+            pulls.remaining = pulls.remaining.saturating_sub(1);
+        }
+        let PullLimit {
+            limit,
+            remaining,
+            window,
+        } = *pulls;
+        let headers = [limit, remaining].map(|pulls| format!("{pulls};w={window}"));
+        let text = "{\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"You have reached your \
+                    pull rate limit. You may increase the limit by authenticating and upgrading: \
+                    https://www.docker.com/increase-rate-limit\"}]}";
+        (refused.then(|| reply(429, &[], text.into())), Some(headers))
+    }
+
     /// Counts a request and says what is to go wrong with it.
     fn next_fault(&mut self, method: &str, path: &str) -> Option<Fault> {
         let number = self.requests;
@@ -269,11 +336,23 @@ async fn play(
         (fault, refusal)
     };
     let without_referrers = script.lock().without_referrers;
-    let served = async |request| match refusal {
+    let served = async |request: Request| match refusal {
         Some(answer) => answer,
         None if without_referrers && path.contains("/referrers/") => reply(404, &[], Vec::new()),
         None => {
-            let mut answer = next.run(request).await;
+            let (spent, headers) = script.lock().pull(request.method(), &path);
+            let mut answer = match spent {
+                Some(answer) => answer,
+                None => next.run(request).await,
+            };
+            for (name, value) in ["ratelimit-limit", "ratelimit-remaining"]
+                .iter()
+                .zip(headers.into_iter().flatten())
+            {
+                answer
+                    .headers_mut()
+                    .insert(*name, value.parse().expect("digits"));
+            }
             if without_referrers {
                 answer.headers_mut().remove("oci-subject");
             }
@@ -303,27 +382,23 @@ async fn play(
             served(request).await
         }
         Some(Fault::Drop) => {
-            script.lock().log.push(format!("{line} dropped"));
+            script.log(format!("{line} dropped"));
             drop_connection()
         }
         Some(Fault::UploadCut { stored }) => {
             let request = fault::begun_upload(request, stored).await;
             let status = served(request).await.status().as_u16();
-            script
-                .lock()
-                .log
-                .push(format!("{line} cut at {stored}, {status}"));
+            script.log(format!("{line} cut at {stored}, {status}"));
             line_end.reset();
             drop_connection()
         }
         Some(Fault::Lose) => {
             let status = served(request).await.status().as_u16();
-            script.lock().log.push(format!("{line} {status} lost"));
+            script.log(format!("{line} {status} lost"));
             drop_connection()
         }
     };
-    let line = format!("{line} {}", response.status().as_u16());
-    script.lock().log.push(line);
+    script.log(format!("{line} {}", response.status().as_u16()));
     response
 }
 

@@ -1,0 +1,142 @@
+//! When an image may be begun. Whoever waits for a store to bear more holds no
+//! place in the pool meanwhile.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::job::{Policy, RateLimit, Stores};
+use super::step::{Step, image_name};
+use crate::oci::Digest;
+use crate::store::{Allowance, ErrorKind, Pulls, StoreError};
+
+/// Why an image is not begun yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// A store asked for silence until then.
+    Quiet(Instant),
+    /// The source allows too few pulls. It may allow more then.
+    Pulls { remaining: u64, until: Instant },
+}
+
+/// Waits until both stores want `step` to be done. Returns what the tag points
+/// at if it was looked up again: the wait may have taken hours.
+pub(super) async fn admitted(step: &Step, policy: &Policy, stores: &Stores) -> Option<Digest> {
+    let hold = || {
+        hold(
+            stores.source.allowance(),
+            stores.target.allowance(),
+            policy.rate_limit,
+            Instant::now(),
+        )
+    };
+    let mut found = None;
+    loop {
+        match hold() {
+            None => return found,
+            Some(Hold::Quiet(until)) => sleep_until(until).await,
+            Some(Hold::Pulls { remaining, until }) => {
+                tracing::info!(
+                    image = image_name(stores.source.name(), &step.source, &step.from),
+                    remaining,
+                    wait_s = until.saturating_duration_since(Instant::now()).as_secs(),
+                    "waiting for more pulls",
+                );
+                sleep_until(until).await;
+                // Looking at a tag is no pull, and the answer says how many
+                // are left. Somebody else may have had it already.
+                if let Some(Hold::Pulls { .. }) = hold() {
+                    match stores.source.resolve(&step.source, &step.from).await {
+                        Ok(now) => found = now.or(found),
+                        Err(error) => tracing::warn!(%error, "could not ask for the pulls left"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How long to leave the store alone that failed with `error`, if that is all
+/// it wants.
+pub(super) fn pause(error: &StoreError, policy: &Policy) -> Option<Duration> {
+    match error.kind() {
+        ErrorKind::RateLimited(Some(wait)) => Some(wait),
+        ErrorKind::RateLimited(None) => policy.rate_limit.map(|limit| limit.retry),
+        _ => None,
+    }
+}
+
+fn hold(
+    source: Allowance,
+    target: Allowance,
+    reserve: Option<RateLimit>,
+    now: Instant,
+) -> Option<Hold> {
+    let quiet = source.quiet_until.max(target.quiet_until);
+    if let Some(until) = quiet.filter(|until| *until > now) {
+        return Some(Hold::Quiet(until));
+    }
+    let (
+        RateLimit { min, retry },
+        Pulls {
+            remaining, renewed, ..
+        },
+    ) = reserve.zip(source.pulls)?;
+    let again = now + retry;
+    (remaining < min).then(|| Hold::Pulls {
+        remaining,
+        until: renewed.map_or(again, |renewed| renewed.min(again)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESERVE: RateLimit = RateLimit {
+        min: 20,
+        retry: Duration::from_secs(300),
+    };
+
+    fn pulls(remaining: u64, renewed: Option<Instant>) -> Allowance {
+        Allowance {
+            quiet_until: None,
+            pulls: Some(Pulls {
+                remaining,
+                limit: Some(100),
+                renewed,
+            }),
+        }
+    }
+
+    #[test]
+    fn g5_below_the_reserve_the_earlier_of_two_times_is_waited_for() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let hold = |source, reserve| hold(source, Allowance::default(), reserve, now);
+        let held = |remaining, until| Some(Hold::Pulls { remaining, until });
+
+        assert_eq!(hold(pulls(20, None), Some(RESERVE)), None);
+        assert_eq!(hold(pulls(19, None), Some(RESERVE)), held(19, at(300)));
+        let soon = pulls(0, Some(at(60)));
+        assert_eq!(hold(soon, Some(RESERVE)), held(0, at(60)));
+        let late = pulls(0, Some(at(6000)));
+        assert_eq!(hold(late, Some(RESERVE)), held(0, at(300)));
+        // Nobody asked for a reserve, or the source has no limit.
+        assert_eq!(hold(soon, None), None);
+        assert_eq!(hold(Allowance::default(), Some(RESERVE)), None);
+    }
+
+    #[test]
+    fn silence_at_either_end_is_kept() {
+        let now = Instant::now();
+        let at = |seconds| Allowance {
+            quiet_until: Some(now + Duration::from_secs(seconds)),
+            pulls: None,
+        };
+        let quiet = |seconds| Some(Hold::Quiet(now + Duration::from_secs(seconds)));
+        assert_eq!(hold(at(5), at(9), None, now), quiet(9));
+        assert_eq!(hold(at(5), Allowance::default(), None, now), quiet(5));
+        assert_eq!(hold(at(0), Allowance::default(), None, now), None);
+    }
+}

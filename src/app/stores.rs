@@ -93,6 +93,7 @@ impl OpenStores {
         let address = settings.hostname.unwrap_or_else(|| default_address(host));
         let mut options = HostOptions::new(address).with_tls(settings.tls);
         options.concurrent = settings.concurrent.unwrap_or(options.concurrent);
+        options.chunks = settings.chunks;
         let credential = match (settings.login, &self.docker) {
             (Some(Login::Password { user, password }), _) => Credential::Basic { user, password },
             (Some(Login::Token(token)), _) => Credential::IdentityToken(token),

@@ -16,7 +16,7 @@ use std::path::Path;
 
 pub use fault::ConfigError;
 
-use crate::http::{Secret, Tls};
+use crate::http::{Chunks, Secret, Tls};
 use crate::oci::Host;
 use crate::sync::Job;
 
@@ -51,6 +51,8 @@ pub struct Registry {
     pub login: Option<Login>,
     /// How many requests may run at once, in each direction.
     pub concurrent: Option<usize>,
+    /// How large blobs are sent.
+    pub chunks: Chunks,
 }
 
 /// Who we are at a registry.

@@ -21,6 +21,8 @@ pub(super) struct Creds {
     pub(super) pass: Option<String>,
     pub(super) token: Option<String>,
     pub(super) req_concurrent: Option<i64>,
+    pub(super) blob_max: Option<i64>,
+    pub(super) blob_chunk: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

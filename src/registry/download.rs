@@ -37,6 +37,7 @@ pub(super) async fn open(
         permit,
         body: None,
         position: offset,
+        opened: offset,
         restarted: false,
         cuts: 0,
     };
@@ -63,9 +64,11 @@ struct Download {
     body: Option<Body>,
     /// Where in the blob the next byte belongs.
     position: u64,
+    /// Where it stood when the body was opened.
+    opened: u64,
     /// It was read from its beginning, since reading on failed.
     restarted: bool,
-    /// How often it broke off since the last byte.
+    /// How many bodies in a row broke off before their first byte.
     cuts: u32,
 }
 
@@ -80,7 +83,6 @@ impl Download {
             let cut = match body.next().await {
                 Some(Ok(chunk)) => {
                     self.position += chunk.len() as u64;
-                    self.cuts = 0;
                     self.body = Some(body);
                     return Ok(Some(chunk));
                 }
@@ -90,7 +92,10 @@ impl Download {
                 Some(Err(error)) => error.to_string(),
                 None => "the connection was closed".to_owned(),
             };
-            self.cuts += 1;
+            self.cuts = match self.position > self.opened {
+                true => 0,
+                false => self.cuts + 1,
+            };
             let place = format!(
                 "broke off after {} of {} bytes",
                 self.position, self.blob.size
@@ -100,6 +105,10 @@ impl Download {
                 return Err(Failure::new(ErrorKind::Unavailable, text));
             }
             debug!(blob.digest = %self.blob.digest, "reading on: {place}: {cut}");
+            if self.cuts > 0 {
+                // Where nothing is repeated, there is no wait.
+                self.registry.http.pause(self.cuts).await;
+            }
         }
     }
 
@@ -107,6 +116,7 @@ impl Download {
     /// for the whole, once.
     async fn open_on(&mut self) -> Result<Body, Failure> {
         let stands = self.position;
+        self.opened = stands;
         let failure = match self.open_at(stands).await? {
             Opened::Here(body) => return Ok(body),
             Opened::Elsewhere(failure) => failure,

@@ -275,7 +275,7 @@ impl Check {
             self.hasher.update(part);
             self.seen += part.len() as u64;
             // None at the end: what is there has to be compared.
-            if self.seen % self.step == 0 && self.seen < self.size {
+            if self.seen.is_multiple_of(self.step) && self.seen < self.size {
                 self.marks.add(self.seen, &self.hasher);
             }
             chunk = rest;

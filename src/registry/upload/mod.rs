@@ -31,10 +31,6 @@ const CUTS: u32 = 3;
 /// How often another session is begun because the registry has lost one.
 const LOST: u32 = 2;
 
-/// What a registry may ask a chunk to have at least, in bytes: more would not
-/// be kept in memory for it.
-const LARGEST_LEAST: u64 = 64 << 20;
-
 /// Bytes below which a body is not cut up further for being too large.
 const SMALLEST: u64 = 256 << 10;
 
@@ -326,8 +322,7 @@ impl Upload<'_> {
 
     /// How long a chunk is to be.
     fn chunk(&self, session: &Session) -> u64 {
-        let least = session.least.min(LARGEST_LEAST);
-        let wanted = self.registry.chunks.size.max(least);
+        let wanted = self.registry.chunks.size.max(session.least);
         wanted.min(self.most.unwrap_or(u64::MAX))
     }
 

@@ -14,6 +14,10 @@ use crate::registry::failure::Failure;
 use crate::registry::links::resolve;
 use crate::store::ErrorKind;
 
+/// What a registry may ask a chunk to have at least, in bytes: more would not
+/// be kept in memory for it.
+const LARGEST_LEAST: u64 = 64 << 20;
+
 /// Where to send the next part of an upload.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -45,7 +49,7 @@ impl Session {
         let least = response.text_header("oci-chunk-min-length");
         Ok(Self {
             url: resolve(response.url(), location)?,
-            least: least.and_then(|text| text.trim().parse().ok()).unwrap_or(0),
+            least: least.map_or(0, least_chunk),
         })
     }
 
@@ -141,6 +145,12 @@ impl Upload<'_> {
     }
 }
 
+/// `OCI-Chunk-Min-Length` in bytes, as far as it is obeyed.
+fn least_chunk(text: &str) -> u64 {
+    let least: u64 = text.trim().parse().unwrap_or(0);
+    least.min(LARGEST_LEAST)
+}
+
 /// How many bytes an upload has by `Range: 0-LAST`. Quay puts `bytes=` before
 /// it.
 pub(super) fn received(headers: &HeaderMap) -> Option<u64> {
@@ -153,6 +163,20 @@ pub(super) fn received(headers: &HeaderMap) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c5_the_least_length_of_a_chunk_has_a_bound() {
+        for (text, want) in [
+            ("1024", 1024),
+            (" 5242880 ", 5 << 20),
+            ("67108865", 64 << 20),
+            ("18446744073709551616", 0),
+            ("-1", 0),
+            ("", 0),
+        ] {
+            assert_eq!(least_chunk(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn a_range_tells_how_much_has_arrived() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{FutureExt, TryStreamExt};
+use futures::TryStreamExt;
 use regmirror::http::HostOptions;
 use regmirror::oci::{Descriptor, MediaType};
 use regmirror::registry::{Credential, Registry};
@@ -70,17 +70,11 @@ async fn b5_not_a_byte_more_than_its_size_is_taken() {
     let error = read_as(&client, &shorter(35)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.one_line().contains("has 36 bytes there"));
-    let untold = [("transfer-encoding", "chunked")];
     for size in [0, 1, 35] {
-        server.on("GET", "/blobs/", 1, Fault::reply(200, &untold, "24\r\n"));
-        // What a receiver has got by then.
-        let mut body = match client.blob(&repo("a"), &shorter(size)).await {
-            Ok(blob) => blob.into_stream(),
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Corrupt);
-                continue;
-            }
-        };
+        let (address, _server) = closing_server(TEXT, usize::MAX).await;
+        let client = raw_client(&address);
+        let blob = client.blob(&repo("a"), &shorter(size)).await.unwrap();
+        let mut body = blob.into_stream();
         let mut got = 0;
         let error = loop {
             match body.try_next().await {
@@ -89,8 +83,8 @@ async fn b5_not_a_byte_more_than_its_size_is_taken() {
                 Err(error) => break error,
             }
         };
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(got <= size, "{got} of {size}");
-        assert_ne!(error.kind(), ErrorKind::NotFound);
     }
 }
 
@@ -178,17 +172,12 @@ async fn b7_it_goes_on_at_the_registry_which_signs_anew() {
     for signature in ["1", "2"] {
         registry.on("GET", "/blobs/", 1, signed(signature));
     }
-    for cut in both_ends(10).into_iter().take(1) {
-        storage.on("GET", "/blobs/", 1, cut);
-    }
+    storage.on("GET", "/blobs/", 1, Fault::cut(10));
     assert_eq!(read(&client).await.unwrap(), TEXT);
     assert_eq!(asked(&registry), [" 307", "bytes=10- 307"]);
     assert_eq!(asked(&storage), [" 200", "bytes=10- 206"]);
-    let signatures = storage.log().into_iter();
-    let signatures: Vec<_> = signatures
-        .filter(|line| line.contains("?s=2 206"))
-        .collect();
-    assert_eq!(signatures.len(), 1);
+    let last = storage.log().pop().unwrap();
+    assert!(last.ends_with("?s=2 206"), "{last}");
 }
 
 #[tokio::test]
@@ -383,5 +372,4 @@ async fn b7_a_later_stream_asks_for_no_more_than_it_needs() {
         .map(|seen| seen.header("range").to_owned())
         .collect();
     assert_eq!(parts, ["", "bytes=16777216-"]);
-    assert!(blob.stream_from(0).now_or_never().is_none(), "asks again");
 }

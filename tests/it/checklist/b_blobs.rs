@@ -64,7 +64,7 @@ fn rest(range: &str, start: usize) -> Fault {
 
 #[tokio::test]
 async fn b5_not_a_byte_more_than_its_size_is_taken() {
-    let (server, client) = started().await;
+    let (_server, client) = started().await;
     let shorter = |size| Descriptor { size, ..text() };
     // By its length, told and not told.
     let error = read_as(&client, &shorter(35)).await.unwrap_err();

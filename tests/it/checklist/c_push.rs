@@ -9,7 +9,8 @@ use regmirror::store::{Blob, ErrorKind, Sink, Source, StoreError};
 
 use crate::support::bench::{Bench, failures};
 use crate::support::images::{push_image, repo};
-use crate::support::{Auth, Fault, TestRegistry, registry_client, registry_client_with};
+use crate::support::{Auth, Fault, TestRegistry};
+use crate::support::{registry_client, registry_client_of, registry_client_with};
 
 const TEXT: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -426,6 +427,30 @@ async fn c7_progress_counts_and_three_cuts_without_it_are_the_end() {
     );
     assert_eq!(server.count("PUT "), 3);
     assert_eq!(server.count("DELETE "), 3);
+}
+
+/// Who goes on with an upload reads again, and must not keep a place to write
+/// from those who have the places to read.
+#[tokio::test]
+async fn c7_uploads_that_go_on_within_one_host_do_not_wait_for_each_other() {
+    let server = TestRegistry::start().await;
+    let client = registry_client_of(&server, Credential::Anonymous, 1);
+    server
+        .store()
+        .put_blob(&repo("from"), text())
+        .await
+        .unwrap();
+    let cut = Fault::UploadCut { stored: 10 };
+    server.on("PUT", "/uploads/", 3, cut);
+    let copy = async |to: &str| {
+        let blob = client.blob(&repo("from"), text().descriptor()).await;
+        client.put_blob(&repo(to), blob.unwrap()).await.unwrap();
+    };
+    let copies = futures::future::join3(copy("a"), copy("b"), copy("c"));
+    tokio::time::timeout(std::time::Duration::from_secs(20), copies)
+        .await
+        .expect("they come to an end");
+    assert_eq!(server.count("PATCH "), 3);
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! Logs: to standard error, for people or as JSON.
 
-use std::io::IsTerminal;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::debug_fn;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,16 +59,103 @@ pub fn init(level: Level, format: Format) {
     // headers with secrets.
     let others = level.0.min(LevelFilter::WARN);
     let filter = EnvFilter::new(format!("{others},regmirror={}", level.0));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
     let done = match format {
-        Format::Json => builder.json().flatten_event(true).try_init(),
+        Format::Json => builder
+            .with_writer(|| JsonLines(io::stderr()))
+            .json()
+            .flatten_event(true)
+            .try_init(),
         Format::Text => {
             let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let colour = !plain && std::io::stderr().is_terminal();
-            builder.with_target(false).with_ansi(colour).try_init()
+            let colour = !plain && io::stderr().is_terminal();
+            // Whatever is logged, and by whom: an event is one line, and looks
+            // like what it is.
+            let fields = debug_fn(|line, field, value| {
+                let value = disarmed(&format!("{value:?}"));
+                match field.name() {
+                    "message" => line.write_str(&value),
+                    name => write!(line, "{name}={value}"),
+                }
+            });
+            builder
+                .with_writer(io::stderr)
+                .with_target(false)
+                .with_ansi(colour)
+                .fmt_fields(fields.delimited(" "))
+                .try_init()
         }
     };
     drop(done);
+}
+
+/// Whether a character can end a line, colour it, or make it look like another
+/// one: controls, and those that reorder text without being "control".
+pub fn deceives(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// `text` with its deceiving characters escaped.
+fn disarmed(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match deceives(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Writes events as JSON. Its strings may hold characters that JSON leaves
+/// alone and a terminal does not.
+struct JsonLines<W>(W);
+
+impl<W: Write> Write for JsonLines<W> {
+    /// Takes whole events, as the subscriber hands them out.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let mut shown = String::with_capacity(event.len());
+        for c in String::from_utf8_lossy(event).chars() {
+            match deceives(c) && c != '\n' {
+                // All of them are in the first plane, so this is one escape.
+                true => drop(write!(shown, "\\u{:04x}", u32::from(c))),
+                false => shown.push(c),
+            }
+        }
+        self.0.write_all(shown.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j3_nothing_that_deceives_is_left_in_a_line() {
+        let hostile = "a\nb\r\u{1b}[31m\u{9b}31m\u{7f}\u{202e}c\u{2066}\u{61c}ü";
+        let text = disarmed(hostile);
+        assert!(!text.chars().any(deceives), "{text}");
+        assert!(
+            text.starts_with("a\\nb\\r\\u{1b}[31m") && text.ends_with('ü'),
+            "{text}"
+        );
+
+        let event = serde_json::json!({ "message": hostile }).to_string();
+        let mut written = JsonLines(Vec::new());
+        written.write_all(format!("{event}\n").as_bytes()).unwrap();
+        let line = String::from_utf8(written.0).unwrap();
+        let line = line.strip_suffix('\n').unwrap();
+        assert!(!line.chars().any(deceives), "{line}");
+        let read: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(read["message"], hostile, "nothing is lost");
+    }
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stores::OpenStores;
 use crate::config::Config;
+use crate::store::Allowance;
 use crate::sync::{Executor, Job, Limits, Outcome, RunReport, TagReport, Totals};
 
 /// What a run of all jobs did.
@@ -69,9 +70,12 @@ async fn run(
     job: &Job,
     stop: &CancellationToken,
 ) -> RunReport {
-    let report = match stores.of(job) {
-        Ok(stores) => executor.run(job, &stores, stop).await,
-        Err(error) => failed(job, error.one_line()),
+    let (report, allowance) = match stores.of(job) {
+        Ok(stores) => {
+            let report = executor.run(job, &stores, stop).await;
+            (report, stores.source.allowance())
+        }
+        Err(error) => (failed(job, error.one_line()), Allowance::default()),
     };
     let Totals {
         copied,
@@ -88,6 +92,7 @@ async fn run(
         excluded,
         failed,
         bytes = bytes_sent,
+        pulls_left = allowance.pulls.map(|pulls| pulls.remaining),
         "job done"
     );
     report

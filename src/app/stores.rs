@@ -7,7 +7,10 @@ use crate::config::{Config, Login};
 use crate::http::{HostOptions, HttpClient, HttpError, RetryPolicy};
 use crate::layout::LayoutStore;
 use crate::oci::{Host, Location};
-use crate::registry::{Credential, DockerConfig, DockerConfigError, Registry, default_address};
+use crate::registry::{
+    Credential, DockerConfig, DockerConfigError, HelperNameError, Helpers, Keychain, Registry,
+    default_address,
+};
 use crate::store::{ErrorKind, Sink, StoreError};
 use crate::sync::{Backup, Job, Stores};
 
@@ -16,7 +19,9 @@ use crate::sync::{Backup, Job, Stores};
 #[derive(Debug)]
 pub struct OpenStores {
     registries: std::collections::BTreeMap<Host, crate::config::Registry>,
-    docker: Option<DockerConfig>,
+    /// `None` when it is not to be asked.
+    docker: Option<Arc<DockerConfig>>,
+    helpers: Arc<Helpers>,
     client: HttpClient,
     retry: RetryPolicy,
     open: Mutex<HashMap<Location, Arc<dyn Sink>>>,
@@ -41,14 +46,19 @@ impl OpenStores {
     /// When docker's configuration cannot be read, or no client set up.
     pub fn new(config: &Config, retry: RetryPolicy) -> Result<Self, OpenError> {
         let usual = concat!("regmirror/", env!("CARGO_PKG_VERSION"));
+        let helpers = Arc::<Helpers>::default();
         let docker = match config.docker_config {
-            true => Some(DockerConfig::load()?),
+            true => Some(Arc::new(DockerConfig::load(Arc::clone(&helpers))?)),
             false => None,
         };
+        let listed = config.registries.iter();
+        let listed = listed.map(|(host, settings)| options(host, settings));
+        let user_agent = config.user_agent.as_deref().unwrap_or(usual);
         Ok(Self {
             registries: config.registries.clone(),
             docker,
-            client: HttpClient::new(config.user_agent.as_deref().unwrap_or(usual))?,
+            helpers,
+            client: HttpClient::with_hosts(user_agent, listed)?,
             retry,
             open: Mutex::default(),
         })
@@ -90,25 +100,50 @@ impl OpenStores {
 
     fn registry(&self, host: &Host) -> Result<Registry, StoreError> {
         let settings = self.registries.get(host).cloned().unwrap_or_default();
-        let address = settings.hostname.unwrap_or_else(|| default_address(host));
-        let mut options = HostOptions::new(address).with_tls(settings.tls);
-        options.concurrent = settings.concurrent.unwrap_or(options.concurrent);
-        options.chunks = settings.chunks;
-        let credential = match (settings.login, &self.docker) {
-            (Some(Login::Password { user, password }), _) => Credential::Basic { user, password },
-            (Some(Login::Token(token)), _) => Credential::IdentityToken(token),
-            (None, Some(docker)) => docker.credential(host).map_err(|error| {
-                StoreError::new(ErrorKind::Denied, "find a credential for", host.as_str())
-                    .because(error)
-            })?,
-            (None, None) => Credential::Anonymous,
+        let options = options(host, &settings);
+        let keychain = match settings.login {
+            Some(login) => self.keychain(host, login)?,
+            None => match &self.docker {
+                Some(docker) => Keychain::Docker(Arc::clone(docker)),
+                None => Credential::Anonymous.into(),
+            },
         };
         Registry::new(
             host.clone(),
             &options,
-            credential,
+            keychain,
             &self.client,
             self.retry.clone(),
         )
+    }
+
+    fn keychain(&self, host: &Host, login: Login) -> Result<Keychain, StoreError> {
+        Ok(match login {
+            Login::Password { user, password } => Credential::Basic { user, password }.into(),
+            Login::Token(token) => Credential::IdentityToken(token).into(),
+            Login::Helper { name, server, kept } => Keychain::Helper {
+                helpers: Arc::clone(&self.helpers),
+                name: name.parse().map_err(|error: HelperNameError| {
+                    StoreError::new(ErrorKind::Denied, "find a credential for", host.as_str())
+                        .because(error)
+                })?,
+                server,
+                kept: kept.unwrap_or(Helpers::KEPT),
+            },
+        })
+    }
+}
+
+/// How `host` is reached.
+fn options(host: &Host, settings: &crate::config::Registry) -> HostOptions {
+    let address = settings.hostname.clone();
+    HostOptions {
+        address: address.unwrap_or_else(|| default_address(host)),
+        tls: settings.tls,
+        ca: settings.ca.clone(),
+        identity: settings.identity.clone(),
+        concurrent: settings.concurrent.unwrap_or(HostOptions::CONCURRENT),
+        chunks: settings.chunks,
+        idle: settings.idle.unwrap_or(HostOptions::IDLE),
     }
 }

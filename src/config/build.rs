@@ -20,11 +20,6 @@ const NOT_OFFERED: &[&str] = &[
     "blobLimit",
     "cacheCount",
     "cacheTime",
-    "clientCert",
-    "clientKey",
-    "credExpire",
-    "credHelper",
-    "credHost",
     "digestTags",
     "fastCheck",
     "fastCopy",
@@ -43,7 +38,6 @@ const NOT_OFFERED: &[&str] = &[
     "referrerSlow",
     "referrerSource",
     "referrerTarget",
-    "regcert",
     "repoAuth",
     "reqPerSec",
     "scheme",
@@ -65,7 +59,7 @@ pub(super) fn config(raw: raw::Config, ignored: &[String]) -> Result<Config, Vec
         );
     }
     keys(ignored, &mut faults, &mut warnings);
-    let registries = registries(&raw.creds, &mut faults);
+    let registries = registries(&raw.creds, &mut faults, &mut warnings);
     let parallel = match raw.defaults.parallel {
         None | Some(0) => Config::PARALLEL,
         Some(count) => match usize::try_from(count) {

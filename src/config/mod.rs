@@ -13,10 +13,11 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 pub use fault::ConfigError;
 
-use crate::http::{Chunks, Secret, Tls};
+use crate::http::{Certificates, Chunks, Identity, Secret, Tls, exposure};
 use crate::oci::Host;
 use crate::sync::Job;
 
@@ -47,12 +48,18 @@ pub struct Registry {
     pub hostname: Option<String>,
     /// The connection's protection.
     pub tls: Tls,
+    /// Certificates that are trusted there besides the system's.
+    pub ca: Option<Certificates>,
+    /// The client certificate for it.
+    pub identity: Option<Identity>,
     /// Who we are there; `None` leaves it to docker's configuration.
     pub login: Option<Login>,
     /// How many requests may run at once, in each direction.
     pub concurrent: Option<usize>,
     /// How large blobs are sent.
     pub chunks: Chunks,
+    /// How long it may keep silent.
+    pub idle: Option<Duration>,
 }
 
 /// Who we are at a registry.
@@ -67,23 +74,37 @@ pub enum Login {
     },
     /// An identity token.
     Token(Secret),
+    /// What a program says that keeps credentials for docker.
+    Helper {
+        /// The program is `docker-credential-NAME`.
+        name: String,
+        /// What to ask it for, instead of the registry's name.
+        server: Option<String>,
+        /// How long its answer is kept, when not as usual.
+        kept: Option<Duration>,
+    },
 }
 
 impl Config {
     /// How many images are copied at once unless the file says.
     pub const PARALLEL: usize = 4;
 
-    /// Reads a file.
+    /// Reads a file. That it holds a secret which all can read is a warning.
     ///
     /// # Errors
     ///
     /// When it cannot be read, or with every fault that was found in it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let origin = path.display().to_string();
-        match std::fs::File::open(path) {
-            Ok(file) => Self::read_from(file, &origin),
-            Err(cause) => Err(ConfigError::Unreadable { origin, cause }),
+        let mut config = match std::fs::File::open(path) {
+            Ok(file) => Self::read_from(file, &origin)?,
+            Err(cause) => return Err(ConfigError::Unreadable { origin, cause }),
+        };
+        let is_secret = |known: &Registry| known.login.is_some() || known.identity.is_some();
+        if config.registries.values().any(is_secret) {
+            config.warnings.extend(exposure(path));
         }
+        Ok(config)
     }
 
     /// Reads a stream to its end; `origin` names it in messages.

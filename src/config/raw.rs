@@ -17,12 +17,19 @@ pub(super) struct Creds {
     pub(super) registry: Option<String>,
     pub(super) hostname: Option<String>,
     pub(super) tls: Option<String>,
+    pub(super) regcert: Option<String>,
+    pub(super) client_cert: Option<String>,
+    pub(super) client_key: Option<String>,
     pub(super) user: Option<String>,
     pub(super) pass: Option<String>,
     pub(super) token: Option<String>,
+    pub(super) cred_helper: Option<String>,
+    pub(super) cred_expire: Option<String>,
+    pub(super) cred_host: Option<String>,
     pub(super) req_concurrent: Option<i64>,
     pub(super) blob_max: Option<i64>,
     pub(super) blob_chunk: Option<i64>,
+    pub(super) idle_timeout: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,7 +3,11 @@
 use std::error::Error;
 use std::time::Duration;
 
+use reqwest::Url;
+
+use super::guard::{OutOfReach, Zone};
 use super::{Trail, Verdict};
+use crate::telemetry::deceives;
 
 /// A request without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +23,14 @@ pub enum HttpError {
     /// The host asked to be left alone for longer than is worth waiting.
     #[error("the host asked to be left alone for another {} s", .0.as_secs())]
     LeftAlone(Duration),
+    /// A server led to where it may not.
+    #[error("the server leads to {place}, {why}")]
+    Forbidden {
+        /// Scheme, host and port.
+        place: String,
+        /// What is wrong with it, and what can be done.
+        why: String,
+    },
     /// The request itself cannot be sent.
     #[error("not a request that can be sent: {0}")]
     Request(String),
@@ -35,21 +47,105 @@ impl HttpError {
     pub(super) fn setup(error: reqwest::Error) -> Self {
         Self::Setup(causes(&error.without_url()))
     }
+
+    /// A server led to `url`, which is in `zone`.
+    pub(super) fn out_of_reach(url: &Url, zone: Zone) -> Self {
+        match zone {
+            Zone::Forbidden => Self::Forbidden {
+                place: url.origin().ascii_serialization(),
+                why: "a link-local or reserved address, where no server may lead".to_owned(),
+            },
+            Zone::Private | Zone::Public => Self::not_listed(
+                url,
+                "a private address, where a host that is not private itself may not lead",
+            ),
+        }
+    }
+
+    /// A server led to `url`, which `what` says is only for the operator to
+    /// name.
+    pub(super) fn not_listed(url: &Url, what: &str) -> Self {
+        let tls = match url.scheme() {
+            "https" => "",
+            _ => " with tls: disabled",
+        };
+        Self::Forbidden {
+            place: url.origin().ascii_serialization(),
+            why: format!(
+                "{what}: to allow it, list {} under creds{tls}",
+                host_and_port(url)
+            ),
+        }
+    }
 }
 
-/// A transport failure of one attempt: its causes, and whether another attempt
-/// may help.
-pub(super) fn transport(error: reqwest::Error) -> (String, Verdict) {
+/// What to do about failures whose own words do not say so.
+const ADVICE: &[(&str, &str)] = &[
+    (
+        "invalid peer certificate: UnknownIssuer",
+        "not signed by a CA that is trusted here: give that CA as regcert, or set tls: insecure",
+    ),
+    (
+        "CaUsedAsEndEntity",
+        "a self-signed one: give it as regcert, or set tls: insecure",
+    ),
+    (
+        "alert: CertificateRequired",
+        "the host wants a client certificate: give clientCert and clientKey",
+    ),
+    (
+        "message of type InvalidContentType",
+        "the host does not speak TLS here: for plain HTTP, set tls: disabled",
+    ),
+];
+
+/// A transport failure of one attempt to reach `url`: its causes, and whether
+/// another attempt may help.
+///
+/// # Errors
+///
+/// When the URL's name stands for addresses where it may not lead.
+pub(super) fn transport(error: reqwest::Error, url: &Url) -> Result<(String, Verdict), HttpError> {
+    if let Some(OutOfReach(zone)) = find(&error) {
+        return Err(HttpError::out_of_reach(url, *zone));
+    }
     let builder = error.is_builder();
     // The URL may carry a signature.
-    let text = causes(&error.without_url());
-    // A certificate does not become valid by asking again.
-    let verdict = if builder || text.contains("invalid peer certificate") {
-        Verdict::Fatal
-    } else {
-        Verdict::Transient
+    let mut text = causes(&error.without_url());
+    let certificate = text.contains("invalid peer certificate");
+    let advice = ADVICE.iter().find(|(sign, _)| text.contains(sign));
+    if certificate {
+        text = format!("the certificate of {}: {text}", host_and_port(url));
+    }
+    if let Some((_, advice)) = advice {
+        text = format!("{text} ({advice})");
+    }
+    // None of these goes away by asking again.
+    let verdict = match builder || certificate || advice.is_some() {
+        true => Verdict::Fatal,
+        false => Verdict::Transient,
     };
-    (text, verdict)
+    Ok((text, verdict))
+}
+
+fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// The cause of this type, if there is one.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// An error and its causes in one line. What says why (timed out, refused, no
@@ -76,10 +172,7 @@ pub fn printable(text: &str, limit: usize) -> String {
             shown.push('…');
             break;
         }
-        // The bidirectional controls reorder a line without being "control".
-        if c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if deceives(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -88,12 +181,34 @@ pub fn printable(text: &str, limit: usize) -> String {
     shown
 }
 
+/// A server's URL for a message or a log: without query and fragment, which may
+/// be signed, and without what stands before an `@`, which may be a password.
+pub fn printable_url(text: &str) -> String {
+    let bare = text.split(['?', '#']).next().unwrap_or_default();
+    let bare = bare.rsplit_once('@').map_or(bare, |(_, rest)| rest);
+    printable(bare, 200)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn server_text_is_escaped_and_cut() {
+    fn j2_a_url_is_told_without_its_secrets() {
+        for (text, shown) in [
+            ("https://r.io/a?sig=s", "https://r.io/a"),
+            ("https://r.io/a#s?s", "https://r.io/a"),
+            ("https://u:s@r.io/a?s", "r.io/a"),
+            ("u:s@s@r.io", "r.io"),
+            ("http://[/?s", "http://[/"),
+            ("", ""),
+        ] {
+            assert_eq!(printable_url(text), shown);
+        }
+    }
+
+    #[test]
+    fn j3_server_text_is_escaped_and_cut() {
         assert_eq!(printable("a\nb\u{1b}[31m", 100), "a\\nb\\u{1b}[31m");
         assert_eq!(printable("abcdef", 3), "abc…");
         assert_eq!(printable("ééé", 3), "é…");

@@ -9,8 +9,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
 use super::error::transport;
+use super::guard::{Reach, literal};
+use super::tls::Trust;
 use super::{
-    HostOptions, HttpClient, HttpError, Request, Response, RetryPolicy, Tls, Trail, Verdict,
+    HostOptions, HttpClient, HttpError, Request, Response, RetryPolicy, Trail, Verdict,
     verdict_of_status,
 };
 
@@ -45,9 +47,9 @@ pub struct Permit {
 #[derive(Debug, Clone)]
 pub struct HostClient {
     client: HttpClient,
-    /// Where the host is; `tls` was said of this origin and of no other.
+    /// Where the host is; `trust` is put in this origin and in no other.
     own: Url,
-    tls: Tls,
+    trust: Trust,
     idle: Duration,
     policy: RetryPolicy,
     state: Arc<HostState>,
@@ -97,7 +99,7 @@ impl HostClient {
         Self {
             client: client.clone(),
             own,
-            tls: options.tls,
+            trust: options.trust(),
             idle: options.idle,
             policy,
             state: HostState::new(options.concurrent.max(1)),
@@ -105,8 +107,7 @@ impl HostClient {
     }
 
     /// Another host that this one led to, such as the storage behind it: the
-    /// same pools and policy, and a state of its own. Its certificate is
-    /// verified, unless it is this host after all.
+    /// same pools and policy, and a state of its own.
     #[must_use]
     pub fn stranger(&self) -> Self {
         Self {
@@ -115,16 +116,54 @@ impl HostClient {
         }
     }
 
+    /// Sends nothing to the host for so long: it asked for that in a way that
+    /// only the caller understands.
+    pub fn leave_alone(&self, wait: Duration) {
+        self.state.leave_alone(Instant::now() + wait);
+    }
+
     /// Until when the host asked to be left alone, if it did.
     pub fn quiet_until(&self) -> Option<Instant> {
         self.state.not_before()
     }
 
-    /// Whether the certificate behind `url` is checked. It goes by the URL, not
-    /// by who asks: what this host leads to was never called insecure, and its
-    /// token server may be the host itself.
-    fn verifies(&self, url: &Url) -> bool {
-        self.tls != Tls::Insecure || url.origin() != self.own.origin()
+    /// What is believed at `url`, and how far it may lead. It goes by the URL,
+    /// not by who asks: what this host leads to was never called insecure, and
+    /// its token server may be the host itself.
+    fn terms(&self, url: &Url) -> (Trust, Reach) {
+        if url.origin() == self.own.origin() {
+            return (self.trust.clone(), Reach::Anywhere);
+        }
+        if let Some(trust) = self.client.listed(url) {
+            return (trust.clone(), Reach::Inside);
+        }
+        let trust = Trust {
+            verify: true,
+            ca: self.trust.ca.clone(),
+            identity: None,
+        };
+        match self.client.is_private(&self.own) {
+            true => (trust, Reach::Inside),
+            false => (trust, Reach::Outside),
+        }
+    }
+
+    /// Refuses a URL that has an address for a host, though this host is
+    /// public, at another place and known by name: nobody who serves the
+    /// public does that, for the certificate would have to name the address.
+    ///
+    /// # Errors
+    ///
+    /// When it is such a URL.
+    pub fn refuse_address(&self, url: &Url) -> Result<(), HttpError> {
+        let (_, reach) = self.terms(url);
+        let same = url.host() == self.own.host();
+        match literal(url) {
+            Some(_) if reach == Reach::Outside && !same => {
+                Err(HttpError::not_listed(url, "an address instead of a name"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until one more request of `class` may be under way. The permit
@@ -158,7 +197,18 @@ impl HostClient {
         loop {
             self.wait_for_turn().await?;
             attempt += 1;
-            let sent = self.attempt(request, attempt).await?;
+            let mut sent = self.attempt(request, attempt).await?;
+            if let (Ok(response), Some(limit)) = (&mut sent, request.limit())
+                && response.status().is_success()
+            {
+                match response.hold(limit).await {
+                    Ok(()) => {}
+                    Err(HttpError::Transport { cause, .. }) => {
+                        sent = Err((cause, Verdict::Transient));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
             let trail = Trail {
                 attempts: attempt,
                 elapsed: began.elapsed(),
@@ -180,11 +230,7 @@ impl HostClient {
             let delay = self.policy.next_delay(attempt, verdict, fastrand::f64());
             let Some(delay) = delay.filter(|_| request.is_repeatable()) else {
                 return sent
-                    .map(|inner| Response {
-                        inner,
-                        trail,
-                        idle: self.idle,
-                    })
+                    .map(|response| response.after(trail))
                     .map_err(|(cause, _)| HttpError::Transport { cause, trail });
             };
             warn!(
@@ -252,9 +298,9 @@ impl HostClient {
         &self,
         request: &mut Request,
         attempt: u32,
-    ) -> Result<Result<reqwest::Response, (String, Verdict)>, HttpError> {
-        let verify = self.verifies(&request.url);
-        let client = self.client.pool(&request.url, verify)?;
+    ) -> Result<Result<Response, (String, Verdict)>, HttpError> {
+        let (trust, reach) = self.terms(&request.url);
+        let client = self.client.pool(&request.url, &trust, reach)?;
         let began = Instant::now();
         let progress = request.progress();
         if let Some(progress) = &progress {
@@ -277,7 +323,10 @@ impl HostClient {
         };
         let sent = tokio::select! {
             biased;
-            sent = executed => sent.map_err(transport),
+            sent = executed => match sent {
+                Ok(answer) => Ok(Response::new(answer, self.idle)),
+                Err(error) => Err(transport(error, &request.url)?),
+            },
             cause = kept_waiting => Err((cause, Verdict::Transient)),
         };
         debug!(
@@ -302,7 +351,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::http::{Payload, exact_body};
+    use crate::http::{Payload, Tls, exact_body};
 
     const PIECE: usize = 64 << 10;
 
@@ -310,6 +359,16 @@ mod tests {
     /// host that takes `taken` of them and answers after `closing`. Gives the
     /// seconds it took.
     async fn upload(
+        pieces: usize,
+        pause: Duration,
+        taken: usize,
+        closing: Duration,
+    ) -> (Result<StatusCode, String>, u64) {
+        upload_with(HostOptions::IDLE, pieces, pause, taken, closing).await
+    }
+
+    async fn upload_with(
+        idle: Duration,
         pieces: usize,
         pause: Duration,
         taken: usize,
@@ -342,7 +401,10 @@ mod tests {
         });
         let body = exact_body(source.boxed(), (pieces * PIECE) as u64);
         let client = HttpClient::new("test/1").unwrap();
-        let options = HostOptions::new("").with_tls(Tls::Disabled);
+        let options = HostOptions {
+            idle,
+            ..HostOptions::new("").with_tls(Tls::Disabled)
+        };
         let host = HostClient::new(&client, url.clone(), &options, RetryPolicy::default());
         let mut request = Request::new(Method::PUT, url).payload(Payload::Stream(Some(body)));
         let began = Instant::now();
@@ -376,6 +438,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn how_long_a_host_may_keep_silent_is_its_own() {
+        let idle = Duration::from_millis(5500);
+        let none = Duration::ZERO;
+        let (sent, seconds) = upload_with(idle, 1 << 14, none, 100, NEVER).await;
+        assert!(sent.unwrap_err().contains("no progress for 5.5 s"));
+        assert!((5..=6).contains(&seconds), "{seconds}");
+        // No less than stores take to close a blob, and no less than it says.
+        let hour = Duration::from_secs(3600);
+        for (idle, limit) in [(idle, 900), (hour, 3600)] {
+            let (sent, seconds) = upload_with(idle, 10, none, 10, NEVER).await;
+            assert!(sent.unwrap_err().contains("after the last byte"));
+            assert!((limit..=limit + 1).contains(&seconds), "{seconds}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_slow_source_is_not_the_host_s_fault() {
         // In all longer than any limit.
         let pause = Duration::from_secs(1000);
@@ -384,20 +462,20 @@ mod tests {
         assert!((50_000..50_100).contains(&seconds), "{seconds}");
     }
 
+    fn terms(own: &HostOptions, listed: &[HostOptions], url: &str) -> (Trust, Reach) {
+        let client = HttpClient::with_hosts("test/1", listed.iter().cloned()).unwrap();
+        let host = HostClient::new(&client, own.url().unwrap(), own, RetryPolicy::none());
+        let url = url.parse().unwrap();
+        let terms = host.terms(&url);
+        // A token server on the registry itself is asked by the stranger, and
+        // a redirect may lead the host to another one.
+        assert_eq!(host.stranger().terms(&url), terms, "{url}");
+        terms
+    }
+
     #[test]
     fn insecure_is_said_of_one_origin_only() {
-        let client = HttpClient::new("test/1").unwrap();
-        let verifies = |tls, url: &str| {
-            let own = "https://r.io:5000/v2/".parse().unwrap();
-            let options = HostOptions::new("").with_tls(tls);
-            let host = HostClient::new(&client, own, &options, RetryPolicy::none());
-            let url = url.parse().unwrap();
-            // A token server on the registry itself is asked by the stranger,
-            // and a redirect may lead the host to another one.
-            let both = [host.verifies(&url), host.stranger().verifies(&url)];
-            assert_eq!(both[0], both[1], "{url}");
-            both[0]
-        };
+        let host = |tls| HostOptions::new("r.io:5000").with_tls(tls);
         for (url, own) in [
             ("https://r.io:5000/service/token", true),
             ("https://R.IO:5000/", true),
@@ -406,9 +484,79 @@ mod tests {
             ("https://s.r.io:5000/", false),
             ("https://r.io.evil.example:5000/", false),
         ] {
-            assert_eq!(verifies(Tls::Insecure, url), !own, "{url}");
-            assert!(verifies(Tls::Enabled, url), "{url}");
-            assert!(verifies(Tls::Disabled, url), "{url}");
+            let (trust, reach) = terms(&host(Tls::Insecure), &[], url);
+            assert_eq!(
+                (trust.verify, reach == Reach::Anywhere),
+                (!own, own),
+                "{url}"
+            );
+            assert!(terms(&host(Tls::Enabled), &[], url).0.verify, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_of_a_listed_host_holds_whoever_leads_there() {
+        let own = HostOptions::new("r.io");
+        let listed = [
+            HostOptions::new("10.0.0.1:9000").with_tls(Tls::Insecure),
+            HostOptions::new("10.0.0.2").with_tls(Tls::Disabled),
+        ];
+        for (url, listed_there) in [
+            ("https://10.0.0.1:9000/x", true),
+            ("http://10.0.0.2:80/", true),
+            ("https://10.0.0.1/", false),
+            ("http://10.0.0.1:9000/", false),
+            ("http://10.0.0.2:6379/", false),
+        ] {
+            let (trust, reach) = terms(&own, &listed, url);
+            let want = match listed_there {
+                true => Reach::Inside,
+                false => Reach::Outside,
+            };
+            assert_eq!(reach, want, "{url}");
+            assert_eq!(trust.verify, url != "https://10.0.0.1:9000/x", "{url}");
+        }
+    }
+
+    #[test]
+    fn a_private_host_may_lead_inside() {
+        for (own, reach) in [
+            ("127.0.0.1:5000", Reach::Inside),
+            ("localhost", Reach::Inside),
+            ("10.1.2.3", Reach::Inside),
+            ("[::1]:5000", Reach::Inside),
+            ("8.8.8.8", Reach::Outside),
+            ("r.io", Reach::Outside),
+        ] {
+            let own = HostOptions::new(own);
+            assert_eq!(terms(&own, &[], "https://s.io/").1, reach, "{own:?}");
+        }
+    }
+
+    #[test]
+    fn f11_a_token_server_has_a_name() {
+        let refused = |own: &str, url: &str| {
+            let own = HostOptions::new(own);
+            let listed = [HostOptions::new("9.9.9.9")];
+            let client = HttpClient::with_hosts("test/1", listed).unwrap();
+            let host = HostClient::new(&client, own.url().unwrap(), &own, RetryPolicy::none());
+            let refused = host.stranger().refuse_address(&url.parse().unwrap());
+            refused.map_err(|error| error.to_string()).err()
+        };
+        let error = refused("r.io", "https://8.8.8.8:444/token?x=secret").unwrap();
+        assert!(error.contains("https://8.8.8.8:444, "), "{error}");
+        assert!(error.contains("list 8.8.8.8:444 under creds"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+        for (own, url, is) in [
+            ("r.io", "https://[2606:4700::1111]/token", true),
+            ("r.io", "https://134744072/token", true),
+            ("r.io", "https://auth.r.io/token", false),
+            ("r.io", "https://9.9.9.9/token", false),
+            ("8.8.8.8:5000", "https://8.8.8.8:5001/token", false),
+            ("8.8.8.8:5000", "https://8.8.4.4:5001/token", true),
+            ("10.0.0.1", "https://10.0.0.2/token", false),
+        ] {
+            assert_eq!(refused(own, url).is_some(), is, "{own} {url}");
         }
     }
 }

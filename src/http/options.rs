@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use reqwest::Url;
+
+use super::tls::Trust;
+use super::{Certificates, Identity};
+
 /// Whether and how the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tls {
@@ -32,6 +37,12 @@ pub struct HostOptions {
     pub address: String,
     /// The connection's protection.
     pub tls: Tls,
+    /// Trusted besides the system's certificates: those of CAs, or the host's
+    /// own. Holds for the hosts that this one leads to as well: what signs an
+    /// internal registry signs its storage and its token server.
+    pub ca: Option<Certificates>,
+    /// Who we are, for a host that wants to know. Shown to no other.
+    pub identity: Option<Identity>,
     /// How many requests may run at once, in each direction.
     pub concurrent: usize,
     /// How large content is sent.
@@ -75,6 +86,8 @@ impl HostOptions {
         Self {
             address: address.into(),
             tls: Tls::default(),
+            ca: None,
+            identity: None,
             concurrent: Self::CONCURRENT,
             chunks: Chunks::default(),
             idle: Self::IDLE,
@@ -85,5 +98,21 @@ impl HostOptions {
     #[must_use]
     pub fn with_tls(self, tls: Tls) -> Self {
         Self { tls, ..self }
+    }
+
+    /// The root of the host; `None` when the address is no `host[:port]`.
+    pub fn url(&self) -> Option<Url> {
+        let url = Url::parse(&format!("{}://{}/", self.tls.scheme(), self.address)).ok()?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let anonymous = url.username().is_empty() && url.password().is_none();
+        (bare && anonymous && url.has_host()).then_some(url)
+    }
+
+    pub(super) fn trust(&self) -> Trust {
+        Trust {
+            verify: self.tls != Tls::Insecure,
+            ca: self.ca.clone(),
+            identity: self.identity.clone(),
+        }
     }
 }

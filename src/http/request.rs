@@ -1,5 +1,6 @@
 //! Requests that can be sent again, and their answers.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use reqwest::{Method, StatusCode, Url};
 use tokio::time::timeout;
 
 use super::body::Progress;
-use super::error::{causes, transport};
+use super::error::causes;
 use super::{HttpError, Streamed};
 
 /// How long a body that is read into memory may take in all. Such bodies are
@@ -23,7 +24,6 @@ const WHOLE: Duration = Duration::from_secs(5 * 60);
 const EXCERPT: Duration = Duration::from_secs(10);
 
 /// A request that has not been sent.
-#[derive(Debug)]
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -36,6 +36,22 @@ pub struct Request {
     /// Whether an attempt that failed may have had its effect, which must not
     /// happen twice.
     once: bool,
+    /// How much of a success's body belongs to the answer, in bytes; see
+    /// [`whole`](Self::whole).
+    whole: Option<usize>,
+}
+
+/// Without the query, which may be signed. Secret headers hide themselves.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("host", &self.url.host_str())
+            .field("path", &self.url.path())
+            .field("headers", &self.headers)
+            .field("payload", &self.payload)
+            .finish()
+    }
 }
 
 /// A request's body.
@@ -67,6 +83,7 @@ impl Request {
             headers: HeaderMap::new(),
             payload: Payload::Empty,
             once: false,
+            whole: None,
         }
     }
 
@@ -93,6 +110,20 @@ impl Request {
     /// Whether a failed attempt may simply be followed by another.
     pub(super) fn is_repeatable(&self) -> bool {
         !self.once && self.is_replayable()
+    }
+
+    /// Makes the body of a success a part of the answer: when it breaks off,
+    /// there was none, and the request is sent again. It may have `limit`
+    /// bytes, of which it holds all in memory.
+    #[must_use]
+    pub fn whole(self, limit: usize) -> Self {
+        let whole = Some(limit);
+        Self { whole, ..self }
+    }
+
+    /// What [`whole`](Self::whole) was given.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.whole
     }
 
     /// Whether it can be sent a second time.
@@ -153,15 +184,43 @@ impl fmt::Display for Trail {
 }
 
 /// An answer, of which the body is still to come.
-#[derive(Debug)]
 pub struct Response {
-    pub(super) inner: reqwest::Response,
-    pub(super) trail: Trail,
+    inner: reqwest::Response,
+    trail: Trail,
     /// How long the next piece of the body may keep one waiting.
-    pub(super) idle: Duration,
+    idle: Duration,
+    /// Of the body, what was looked at before its time, and what came instead
+    /// of the rest.
+    peeked: VecDeque<Result<Bytes, HttpError>>,
+}
+
+/// Neither the URL's query nor the headers, which may lead to signed URLs.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status())
+            .field("host", &self.url().host_str())
+            .field("path", &self.url().path())
+            .field("trail", &self.trail)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Response {
+    pub(super) fn new(inner: reqwest::Response, idle: Duration) -> Self {
+        Self {
+            inner,
+            trail: Trail::default(),
+            idle,
+            peeked: VecDeque::new(),
+        }
+    }
+
+    /// The same answer, with what it took to get it.
+    pub(super) fn after(self, trail: Trail) -> Self {
+        Self { trail, ..self }
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.inner.status()
@@ -199,8 +258,35 @@ impl Response {
     ///
     /// When it is longer than `limit` bytes, of which no more are read, when it
     /// breaks off, or when it takes longer than 5 minutes.
-    pub async fn bytes(self, limit: usize) -> Result<Bytes, HttpError> {
-        match timeout(WHOLE, self.read(limit)).await {
+    pub async fn bytes(mut self, limit: usize) -> Result<Bytes, HttpError> {
+        self.read(limit).await
+    }
+
+    /// Reads the whole body ahead of whoever wants it.
+    pub(super) async fn hold(&mut self, limit: usize) -> Result<(), HttpError> {
+        let body = self.read(limit).await?;
+        self.peeked.push_back(Ok(body));
+        Ok(())
+    }
+
+    async fn read(&mut self, limit: usize) -> Result<Bytes, HttpError> {
+        if self
+            .content_length()
+            .is_some_and(|length| length > limit as u64)
+        {
+            return Err(HttpError::TooLong(limit));
+        }
+        let reading = async {
+            let mut all = BytesMut::new();
+            while let Some(chunk) = self.chunk().await? {
+                if all.len() + chunk.len() > limit {
+                    return Err(HttpError::TooLong(limit));
+                }
+                all.extend_from_slice(&chunk);
+            }
+            Ok(all.freeze())
+        };
+        match timeout(WHOLE, reading).await {
             Ok(read) => read,
             Err(_) => Err(HttpError::Transport {
                 cause: format!(
@@ -210,23 +296,6 @@ impl Response {
                 trail: Trail::default(),
             }),
         }
-    }
-
-    async fn read(mut self, limit: usize) -> Result<Bytes, HttpError> {
-        if self
-            .content_length()
-            .is_some_and(|length| length > limit as u64)
-        {
-            return Err(HttpError::TooLong(limit));
-        }
-        let mut all = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            if all.len() + chunk.len() > limit {
-                return Err(HttpError::TooLong(limit));
-            }
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.freeze())
     }
 
     /// The body's first `limit` bytes, or what came of them in 10 seconds: for
@@ -246,6 +315,28 @@ impl Response {
         all.freeze()
     }
 
+    /// The body's first `limit` bytes, or what came of them in 10 seconds. They
+    /// stay there for whoever reads the body.
+    pub async fn peek(&mut self, limit: usize) -> Bytes {
+        let reading = async {
+            while self.peeked.iter().flatten().map(Bytes::len).sum::<usize>() < limit
+                && self.peeked.iter().all(Result::is_ok)
+            {
+                match self.receive().await.transpose() {
+                    Some(piece) => self.peeked.push_back(piece),
+                    None => break,
+                }
+            }
+        };
+        // What did not come in time is still to come.
+        let _ = timeout(EXCERPT, reading).await;
+        let mut seen = BytesMut::new();
+        for piece in self.peeked.iter().flatten() {
+            seen.extend_from_slice(&piece[..piece.len().min(limit - seen.len())]);
+        }
+        seen.freeze()
+    }
+
     /// The body, piece by piece.
     pub fn into_stream(self) -> BoxStream<'static, Result<Bytes, HttpError>> {
         stream::try_unfold(self, |mut response| async move {
@@ -256,13 +347,20 @@ impl Response {
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        match self.peeked.pop_front() {
+            Some(piece) => piece.map(Some),
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<Bytes>, HttpError> {
         let failed = |cause| HttpError::Transport {
             cause,
             trail: Trail::default(),
         };
         match timeout(self.idle, self.inner.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(failed(transport(error).0)),
+            Ok(Err(error)) => Err(failed(causes(&error.without_url()))),
             Err(elapsed) => Err(failed(format!(
                 "no byte for {} s: operation timed out ({})",
                 self.idle.as_secs_f64(),
@@ -279,6 +377,11 @@ mod tests {
     use super::*;
     use crate::http::HostOptions;
 
+    fn of_body(body: reqwest::Body) -> Response {
+        let answer = http::Response::new(body).into();
+        Response::new(answer, HostOptions::IDLE)
+    }
+
     /// An answer of which a byte comes every 3 seconds.
     fn trickle(bytes: usize) -> Response {
         let pieces = stream::iter(0..bytes).then(|_| async {
@@ -286,11 +389,7 @@ mod tests {
             Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
         });
         let body = reqwest::Body::wrap_stream(pieces);
-        Response {
-            inner: http::Response::new(body).into(),
-            trail: Trail::default(),
-            idle: HostOptions::IDLE,
-        }
+        of_body(body)
     }
 
     #[tokio::test(start_paused = true)]
@@ -304,6 +403,49 @@ mod tests {
         assert!(matches!(error, HttpError::Transport { .. }), "{error}");
         assert!(error.to_string().contains("in 300 s"), "{error}");
         assert_eq!(began.elapsed().as_secs(), 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_streams_may_take_any_time_but_not_stand_still() {
+        let began = Instant::now();
+        let pieces = trickle(10_000).into_stream().count().await;
+        assert_eq!(pieces, 10_000);
+        assert_eq!(began.elapsed().as_secs(), 30_000);
+
+        let began = Instant::now();
+        let mut response = trickle(10);
+        response.idle = Duration::from_millis(2500);
+        let error = response.into_stream().next().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("no byte for 2.5 s"), "{error}");
+        assert_eq!(began.elapsed().as_millis(), 2500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_looked_at_is_still_there() {
+        let mut answer = trickle(5);
+        assert_eq!(answer.peek(2).await, "xx");
+        assert_eq!(answer.peek(1).await, "x");
+        assert_eq!(answer.peek(3).await, "xxx");
+        assert_eq!(answer.bytes(1000).await.unwrap(), "xxxxx");
+
+        let began = Instant::now();
+        let mut answer = trickle(900);
+        assert_eq!(answer.peek(1000).await, "xxx");
+        assert_eq!(began.elapsed().as_secs(), 10);
+        assert_eq!(answer.excerpt(5).await, "xxxxx");
+
+        // What goes wrong meanwhile is said in its place.
+        let pieces = [
+            Ok(Bytes::from_static(b"ab")),
+            Err(std::io::Error::other("cut")),
+        ];
+        let body = reqwest::Body::wrap_stream(stream::iter(pieces));
+        let mut answer = of_body(body);
+        assert_eq!(answer.peek(10).await, "ab");
+        assert_eq!(answer.peek(10).await, "ab");
+        let mut rest = answer.into_stream();
+        assert_eq!(rest.next().await.unwrap().unwrap(), "ab");
+        assert!(rest.next().await.unwrap().is_err());
     }
 
     #[tokio::test(start_paused = true)]

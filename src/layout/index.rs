@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_index_is_refused() {
+    fn i1_what_is_no_index_is_refused() {
         for bytes in [
             "",
             " \n",
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn only_tags_are_tags() {
+    fn i6_only_tags_are_tags() {
         let index = index(&[
             entry("a", "b"),
             entry("a", "a"),

@@ -117,7 +117,7 @@ async fn a_tag_whose_manifest_is_gone_is_no_tag_and_can_be_put_again() {
 }
 
 #[tokio::test]
-async fn a_damaged_layout_is_an_error_and_stays_as_it_is() {
+async fn i1_a_damaged_layout_is_an_error_and_stays_as_it_is() {
     let no_version = r#"{"imageLayoutVersion":"2.0.0"}"#;
     for (file, content) in [
         ("oci-layout", Some("")),
@@ -167,7 +167,7 @@ async fn a_damaged_layout_is_an_error_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_directory_of_something_else_is_refused() {
+async fn i1_a_directory_of_something_else_is_refused() {
     for file in ["notes.txt", "sub/notes.txt", "blobs/sha256/x"] {
         let (directory, store) = empty();
         let path = directory.path().join(file);
@@ -186,7 +186,7 @@ async fn a_directory_of_something_else_is_refused() {
 }
 
 #[tokio::test]
-async fn a_crash_while_a_layout_is_made_leaves_a_free_directory() {
+async fn i2_a_crash_while_a_layout_is_made_leaves_a_free_directory() {
     let (directory, store) = empty();
     put_text(&store, "text").await.unwrap();
     let made = fs::read(directory.path().join("index.json")).unwrap();
@@ -212,7 +212,7 @@ async fn a_crash_while_a_layout_is_made_leaves_a_free_directory() {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_survives_every_write() {
+async fn i4_what_is_not_understood_survives_every_write() {
     let (directory, store, manifest) = sound().await;
     let path = directory.path();
     let mut document = index(path);
@@ -253,7 +253,7 @@ async fn what_is_not_understood_survives_every_write() {
 }
 
 #[tokio::test]
-async fn an_interrupted_blob_leaves_no_file() {
+async fn i2_an_interrupted_blob_leaves_no_file() {
     let (directory, store, _) = sound().await;
     let before = snapshot(directory.path());
     let content = vec![1; 3 << 20];
@@ -302,7 +302,7 @@ async fn wait_until(mut done: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn planted_links_are_not_followed() {
+async fn i5_planted_links_are_not_followed() {
     let elsewhere = tempfile::tempdir().unwrap();
     let text = Descriptor::of(MediaType::OCTET_STREAM, b"text");
     for planted in ["blobs", "blobs/sha256"] {
@@ -354,7 +354,7 @@ async fn planted_links_are_not_followed() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_off_is_replaced() {
+async fn i2_a_file_that_was_cut_off_is_replaced() {
     let (directory, store, manifest) = sound().await;
     put_text(&store, "the whole text").await.unwrap();
     let text = Descriptor::of(MediaType::OCTET_STREAM, b"the whole text");
@@ -395,7 +395,7 @@ async fn a_manifest_that_is_missing_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writers_that_do_not_know_of_each_other_lose_no_tag() {
+async fn i3_writers_that_do_not_know_of_each_other_lose_no_tag() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("made/by/either");
     let stores = [LayoutStore::new(path.clone()), LayoutStore::new(path)];
@@ -441,7 +441,7 @@ async fn files_are_as_readable_as_any_other_program_s() {
 }
 
 #[tokio::test]
-async fn what_killed_processes_left_goes_after_a_day() {
+async fn i2_what_killed_processes_left_goes_after_a_day() {
     let (directory, store, _) = sound().await;
     let day = Duration::from_secs(24 * 60 * 60);
     for (name, age) in [

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, MediaType, Platform};
@@ -67,10 +70,52 @@ impl Descriptor {
         Self::of(MediaType::OCI_EMPTY, b"{}")
     }
 
+    /// The content that the descriptor brings along in `data`, verified.
+    ///
+    /// # Errors
+    ///
+    /// When it is not what digest and size say, which OCI image-spec 1.1,
+    /// `descriptor.md`, forbids: a client that trusts it would be misled.
+    pub fn embedded(&self) -> Result<Option<Bytes>, DataError> {
+        let Some(data) = &self.data else {
+            return Ok(None);
+        };
+        let bytes = BASE64_STANDARD.decode(data).map_err(DataError::Base64)?;
+        if bytes.len() as u64 != self.size {
+            return Err(DataError::Size {
+                seen: bytes.len(),
+                expected: self.size,
+            });
+        }
+        match self.digest.matches(&bytes) {
+            true => Ok(Some(bytes.into())),
+            false => Err(DataError::Digest(self.digest.clone())),
+        }
+    }
+
     /// An annotation of this descriptor.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }
+}
+
+/// A `data` member that is not the content it stands for.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// Not base64.
+    #[error("its descriptor's data is no base64: {0}")]
+    Base64(#[source] base64::DecodeError),
+    /// Of another length.
+    #[error("its descriptor's data has {seen} bytes, while the size is {expected}")]
+    Size {
+        /// How long it is.
+        seen: usize,
+        /// How long the content is.
+        expected: u64,
+    },
+    /// Other content.
+    #[error("its descriptor's data has another digest than {0}")]
+    Digest(Digest),
 }
 
 #[cfg(test)]
@@ -94,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doubled_member_is_refused() {
+    fn a6_a_doubled_member_is_refused() {
         let (a, b) = (Digest::sha256(b"a"), Digest::sha256(b"b"));
         let json = format!(r#"{{"mediaType":"a/b","digest":"{a}","size":1,"digest":"{b}"}}"#);
         let error = serde_json::from_str::<Descriptor>(&json).unwrap_err();
@@ -102,7 +147,28 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_descriptor_is_the_spec_s() {
+    fn b15_data_is_taken_only_if_digest_and_size_match() {
+        let with = |data: &str, size| Descriptor {
+            data: Some(data.to_owned()),
+            size,
+            ..Descriptor::empty()
+        };
+        assert_eq!(with("e30=", 2).embedded().unwrap().unwrap(), "{}");
+        assert_eq!(Descriptor::empty().embedded().unwrap(), None);
+        for (data, size, words) in [
+            ("e30=", 3, "has 2 bytes, while the size is 3"),
+            ("e31=", 2, "no base64"),
+            ("W10=", 2, "another digest"),
+            ("{}", 2, "no base64"),
+            ("", 0, "another digest"),
+        ] {
+            let error = with(data, size).embedded().unwrap_err();
+            assert!(error.to_string().contains(words), "{data}: {error}");
+        }
+    }
+
+    #[test]
+    fn h8_the_empty_descriptor_is_the_spec_s() {
         let empty = Descriptor::empty();
         assert_eq!(
             (empty.digest.as_str(), empty.size),

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_digest_is_refused() {
+    fn a2_what_is_no_digest_is_refused() {
         let hex64 = "a".repeat(64);
         let upper = format!("sha256:{}", "A".repeat(64));
         let traversal = "sha256:../../../../etc/passwd";

@@ -48,6 +48,26 @@ pub enum Content {
 /// accept (OCI distribution-spec 1.1, "Pushing Manifests").
 pub const MAX_MANIFEST_SIZE: usize = 8 << 20;
 
+/// The names of the members that decide anything, in a manifest and in its
+/// descriptors.
+const MEMBERS: [&str; 15] = [
+    "annotations",
+    "artifactType",
+    "blobs",
+    "config",
+    "data",
+    "digest",
+    "fsLayers",
+    "layers",
+    "manifests",
+    "mediaType",
+    "platform",
+    "schemaVersion",
+    "size",
+    "subject",
+    "urls",
+];
+
 /// Every member that decides anything. Members that are `null` are absent, as
 /// Go writes them; a doubled member is an error.
 #[derive(Deserialize)]
@@ -118,7 +138,7 @@ impl Manifest {
         if bytes.len() > MAX_MANIFEST_SIZE {
             return Err(ManifestError::TooLarge(bytes.len()));
         }
-        let raw: Raw = serde_json::from_slice(&bytes).map_err(ManifestError::Json)?;
+        let raw = read(&bytes)?;
         if raw.schema_version == Some(1)
             || raw.media_type.as_ref().is_some_and(MediaType::is_schema1)
         {
@@ -232,6 +252,47 @@ impl Manifest {
     }
 }
 
+/// Reads the members that decide anything, of which each program has to see
+/// the same. Doubled ones are an error by themselves. A name in another case is
+/// nobody to this program and the member itself to those in Go, whose JSON
+/// reader takes `Digest` for `digest`: OCI image-spec 1.1, `considerations.md`.
+fn read(bytes: &[u8]) -> Result<Raw, ManifestError> {
+    let mut look_alike = None;
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let raw = serde_ignored::deserialize(&mut json, |path| {
+        if let serde_ignored::Path::Map { key, .. } = &path
+            && let Some(member) = looks_like(key)
+        {
+            // It marks each optional member with a question mark.
+            let path = path.to_string().replace(".?", "");
+            look_alike.get_or_insert((super::digest::excerpt(&path), member));
+        }
+    });
+    let raw = raw.map_err(ManifestError::Json)?;
+    json.end().map_err(ManifestError::Json)?;
+    match look_alike {
+        Some((path, member)) => Err(ManifestError::LookAlike { path, member }),
+        None => Ok(raw),
+    }
+}
+
+/// The member that Go takes `key` for, although it has another name.
+fn looks_like(key: &str) -> Option<&'static str> {
+    let fold = |text: &str| -> String {
+        let folded = text.chars().map(|c| match c {
+            // The only letters beyond ASCII that fold to one of ASCII.
+            'ſ' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        });
+        folded.collect()
+    };
+    let key = (key.len() <= 64).then(|| (key, fold(key)))?;
+    MEMBERS
+        .into_iter()
+        .find(|member| *member != key.0 && fold(member) == key.1)
+}
+
 /// The document's own `mediaType`, which has to agree with what was announced.
 fn declared_type(raw: &Raw, content_type: Option<&MediaType>) -> Result<MediaType, ManifestError> {
     // Servers that do not know better announce bytes or plain JSON.
@@ -275,6 +336,16 @@ pub enum ManifestError {
     /// Reads as an index and as an image at once.
     #[error("reads as two kinds of manifest at once, and could be taken for either")]
     Ambiguous,
+    /// Has a member whose name is another's but for upper and lower case.
+    #[error(
+        "programs disagree on what it says: to some its member {path:?} is {member:?}, to others nothing"
+    )]
+    LookAlike {
+        /// Where it is.
+        path: String,
+        /// What it would be taken for.
+        member: &'static str,
+    },
     /// JSON, but neither an index nor an image.
     #[error("neither an index nor an image: it has no manifests and no config")]
     NoManifest,
@@ -336,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_kept_as_they_came() {
+    fn h2_bytes_are_kept_as_they_came() {
         let odd = format!(" {}\n\n", serde_json::to_string_pretty(&image()).unwrap());
         let manifest = Manifest::parse(odd.clone().into(), None).unwrap();
         assert_eq!(manifest.bytes(), odd.as_bytes());
@@ -368,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_is_an_index_too_is_refused() {
+    fn a6_an_image_that_is_an_index_too_is_refused() {
         let mut both = image();
         both["manifests"] = json!([]);
         assert!(matches!(parse(&both), Err(ManifestError::Ambiguous)));
@@ -382,18 +453,89 @@ mod tests {
         assert!(matches!(parse(&fs_layers), Err(ManifestError::Ambiguous)));
     }
 
-    #[test]
-    fn doubled_members_are_refused() {
-        let digest = Digest::sha256(b"x");
-        let text = format!(
-            r#"{{"schemaVersion":2,"manifests":[],"manifests":[{{"mediaType":"a/b","digest":"{digest}","size":1}}]}}"#
-        );
-        let error = Manifest::parse(text.into(), None).unwrap_err();
-        assert!(error.to_string().contains("duplicate field"), "{error}");
+    /// `text` with the member `name` of the object that begins with `object`
+    /// written twice, the second time under the name `again`.
+    fn twice(text: &str, object: &str, name: &str, again: &str) -> String {
+        let start = text.find(object).unwrap() + object.len() - 1;
+        let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter();
+        let inner: serde_json::Value = values.next().unwrap().unwrap();
+        let value = inner.get(name).expect("a member to double");
+        format!(
+            "{}{again:?}:{value},{}",
+            &text[..=start],
+            &text[start + 1..]
+        )
     }
 
     #[test]
-    fn schema_1_is_told_apart_from_corruption() {
+    fn a6_doubled_members_are_refused() {
+        let mut signed = image();
+        signed["subject"] = json!(layer("subject"));
+        let index = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX,
+            "manifests": [layer("child")]});
+        let artifact = json!({"mediaType": MediaType::OCI_ARTIFACT, "blobs": [layer("blob")]});
+        for (document, object, names) in [
+            (
+                &signed,
+                "{",
+                &["schemaVersion", "mediaType", "config", "layers", "subject"][..],
+            ),
+            (&signed, "\"config\":{", &["mediaType", "digest", "size"]),
+            (&signed, "\"layers\":[{", &["mediaType", "digest", "size"]),
+            (&signed, "\"subject\":{", &["mediaType", "digest", "size"]),
+            (&index, "{", &["manifests", "mediaType"]),
+            (&index, "\"manifests\":[{", &["mediaType", "digest", "size"]),
+            (&artifact, "{", &["blobs"]),
+            (&artifact, "\"blobs\":[{", &["digest", "size"]),
+        ] {
+            let text = document.to_string();
+            for name in names {
+                let doubled = Manifest::parse(twice(&text, object, name, name).into(), None);
+                let error = doubled.expect_err(name).to_string();
+                assert!(
+                    error.contains(&format!("duplicate field `{name}`")),
+                    "{object} {name}: {error}"
+                );
+                // Other JSON readers take these for the same member.
+                let upper = name.to_uppercase();
+                let long_s = name.replace('s', "ſ");
+                for again in [&upper, &long_s].into_iter().filter(|again| again != name) {
+                    let text = twice(&text, object, name, again);
+                    let error = Manifest::parse(text.into(), None).expect_err(again);
+                    assert!(
+                        matches!(&error, ManifestError::LookAlike { member, .. } if member == name),
+                        "{object} {again}: {error}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a6_names_that_only_resemble_are_no_look_alikes() {
+        let mut document = image();
+        document["annotations"] = json!({"Digest": "x", "digest": "y"});
+        document["x-vendor"] = json!({"Size": 1, "Layers": []});
+        document["layer"] = json!([]);
+        assert!(parse(&document).is_ok());
+        document["Annotations"] = json!({});
+        let error = parse(&document).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "programs disagree on what it says: to some its member \"Annotations\" is \
+             \"annotations\", to others nothing"
+        );
+    }
+
+    #[test]
+    fn a6_nothing_may_follow_the_document() {
+        let text = format!("{} {{}}", image());
+        let result = Manifest::parse(text.into(), None);
+        assert!(matches!(result, Err(ManifestError::Json(_))), "{result:?}");
+    }
+
+    #[test]
+    fn h7_schema_1_is_told_apart_from_corruption() {
         let text = json!({"schemaVersion": 1, "name": "x", "fsLayers": [], "signatures": []});
         assert!(matches!(parse(&text), Err(ManifestError::Schema1)));
         let signed = MediaType::new("application/vnd.docker.distribution.manifest.v1+prettyjws");

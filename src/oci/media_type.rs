@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_layers_are_known_by_their_type() {
+    fn h3_foreign_layers_are_known_by_their_type() {
         for (text, foreign) in [
             (
                 "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",

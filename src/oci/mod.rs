@@ -13,7 +13,7 @@ mod platform;
 mod reference;
 mod referrers;
 
-pub use descriptor::{Annotations, Descriptor};
+pub use descriptor::{Annotations, DataError, Descriptor};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use draft::Draft;
 pub use manifest::{Content, MAX_MANIFEST_SIZE, Manifest, ManifestError};

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn tags() {
+    fn a1_tags() {
         for text in ["latest", "1.2.3", "_x", "V1-rc.1", &"a".repeat(128)] {
             assert_eq!(text.parse::<Tag>().unwrap().as_str(), text);
         }

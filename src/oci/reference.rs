@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn short_names_are_docker_hub_s() {
+    fn a3_short_names_are_docker_hub_s() {
         for (text, full) in [
             ("alpine", "docker.io/library/alpine"),
             ("alpine:3", "docker.io/library/alpine:3"),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_decides_over_the_tag() {
+    fn a4_a_digest_decides_over_the_tag() {
         let digest = Digest::sha256(b"x");
         let reference = parse(&format!("h.io/a:1@{digest}"));
         assert_eq!(reference.tag_or_digest(), digest.clone().into());
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_is_refused() {
+    fn a5_what_is_no_reference_is_refused() {
         let hex = "a".repeat(64);
         let long = format!("registry.example.org/{}", "a".repeat(250));
         for text in [

@@ -77,7 +77,7 @@ mod tests {
     use crate::oci::Algorithm;
 
     #[test]
-    fn the_tag_is_cut_to_64_digits() {
+    fn e10_the_tag_is_cut_to_64_digits() {
         let short = Digest::sha256(b"x");
         assert_eq!(
             fallback_tag(&short).as_str(),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_grows_and_shrinks_without_losing_what_it_does_not_know() {
+    fn e7_a_list_grows_and_shrinks_without_losing_what_it_does_not_know() {
         let a = Descriptor::of(MediaType::OCI_MANIFEST, b"a");
         let b = Descriptor::of(MediaType::OCI_MANIFEST, b"b");
         let odd = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "x": 1,

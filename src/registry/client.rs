@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 
-use super::auth::{Authorizer, Challenge, Credential, Scopes};
+use super::auth::{Authorizer, Keychain, Scopes};
 use super::failure::Failure;
 use super::ledger::Ledger;
 use super::links::{resolve, same_origin};
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
+use super::warnings::Warnings;
 use crate::http::{
     Chunks, Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy,
+    retry_after,
 };
 use crate::oci::{Host, Repository, TagOrDigest};
 use crate::store::{ErrorKind, StoreError};
@@ -38,6 +41,7 @@ pub(super) struct Inner {
     pub(super) sessions: Sessions,
     pub(super) chunks: Chunks,
     pub(super) fallbacks: Fallbacks,
+    warnings: Warnings,
     pub(super) ledger: Ledger,
 }
 
@@ -68,22 +72,23 @@ impl Registry {
     pub fn new(
         host: Host,
         options: &HostOptions,
-        credential: Credential,
+        credential: impl Into<Keychain>,
         client: &HttpClient,
         retry: RetryPolicy,
     ) -> Result<Self, StoreError> {
-        let text = format!("{}://{}/v2/", options.tls.scheme(), options.address);
-        let base = Url::parse(&text).ok().filter(|url| {
-            let bare = url.path() == "/v2/" && url.query().is_none() && url.fragment().is_none();
-            bare && url.has_host() && url.username().is_empty() && url.password().is_none()
-        });
+        let base = options.url().and_then(|root| root.join("v2/").ok());
         let base = base.ok_or_else(|| {
             let subject = format!("address {:?} for {host}", options.address);
             StoreError::new(ErrorKind::Malformed, "use", subject)
                 .because("expected host or host:port")
         })?;
         let http = HostClient::new(client, base.clone(), options, retry);
-        let auth = Authorizer::new(credential, base.clone(), http.stranger());
+        let auth = Authorizer::new(
+            host.clone(),
+            credential.into(),
+            base.clone(),
+            http.stranger(),
+        );
         Ok(Self {
             inner: Arc::new(Inner {
                 name: host,
@@ -93,6 +98,7 @@ impl Registry {
                 sessions: Sessions::default(),
                 chunks: options.chunks,
                 fallbacks: Fallbacks::default(),
+                warnings: Warnings::default(),
                 ledger: Ledger::default(),
             }),
         })
@@ -119,6 +125,12 @@ impl Registry {
             )),
             _ => Err(failed(Failure::of(response).await)),
         }
+    }
+
+    /// What the registry wanted people to be told so far (`Warning` headers),
+    /// each text once and safe to print. The first 64 are kept.
+    pub fn warnings(&self) -> Vec<String> {
+        self.inner.warnings.told()
     }
 }
 
@@ -219,10 +231,13 @@ impl Inner {
         let start = request.url.clone();
         let mut response = self.send_own(request, scopes).await?;
         let mut own = true;
-        for _ in 0..REDIRECTS {
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        for followed in 0..=REDIRECTS {
+            if !is_redirect(response.status()) {
                 request.url = start;
                 return Ok(response);
+            }
+            if followed == REDIRECTS {
+                break;
             }
             let Some(location) = response.text_header(LOCATION.as_str()) else {
                 return Err(Failure::of(response)
@@ -260,26 +275,19 @@ impl Inner {
         request: &mut Request,
         scopes: &Scopes,
     ) -> Result<Response, Failure> {
-        let mut authorization = self.auth.known(scopes).await?;
+        let mut sign_in = self.auth.sign_in(scopes).await?;
         // Ends: without or with what is known, with a remembered token, with a
-        // fresh one, refused.
+        // fresh one, with that again when it may have become valid, with
+        // another credential, refused.
         loop {
-            match &authorization {
-                Some(with) => request.headers.insert(AUTHORIZATION, with.header.clone()),
-                None => request.headers.remove(AUTHORIZATION),
-            };
+            sign_in.apply(&mut request.headers);
             let response = self.http.send(request).await?;
+            self.warnings.note(self.name(), response.headers());
             self.ledger
                 .note(self.name(), response.status(), response.headers());
-            if response.status() != StatusCode::UNAUTHORIZED {
-                return Ok(response);
+            if let Some(response) = sign_in.judge(response).await? {
+                return self.unless_limited(response).await;
             }
-            let challenges = Challenge::all(response.headers());
-            let said = Failure::of(response).await;
-            let answer = self
-                .auth
-                .answer(&challenges, scopes, authorization.as_ref(), said)
-                .await?;
             if !request.is_replayable() {
                 // The body has passed. Whoever has it can send it again, and
                 // there is a fresh token for that now.
@@ -290,14 +298,37 @@ impl Inner {
                 failure.status = Some(StatusCode::UNAUTHORIZED);
                 return Err(failure);
             }
-            authorization = Some(answer);
         }
+    }
+
+    /// GHCR says that there were too many requests with a 403, which only its
+    /// text tells from one that is meant. Source: regclient#902.
+    async fn unless_limited(&self, mut response: Response) -> Result<Response, Failure> {
+        /// What GitHub wants when it does not say.
+        const WAIT: Duration = Duration::from_secs(60);
+        const TEXT: usize = 4 << 10;
+        if response.status() != StatusCode::FORBIDDEN {
+            return Ok(response);
+        }
+        let text = response.peek(TEXT).await.to_ascii_lowercase();
+        if !String::from_utf8_lossy(&text).contains("secondary rate limit") {
+            return Ok(response);
+        }
+        let wait = retry_after(response.headers(), SystemTime::now()).unwrap_or(WAIT);
+        self.http.leave_alone(wait);
+        let limited = ErrorKind::RateLimited(Some(wait));
+        Err(Failure::of(response).await.with_kind(limited))
     }
 
     /// The registry refuses everybody, or just us?
     pub(super) fn is_anonymous(&self) -> bool {
         self.auth.is_anonymous()
     }
+}
+
+/// Whether an answer of this status says where to ask instead.
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// Types of manifests, in one header: some proxies drop all but the first of

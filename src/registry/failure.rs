@@ -8,13 +8,17 @@ use serde_json::Value;
 
 use crate::http::{HttpError, Response, printable, retry_after};
 use crate::oci::ManifestError;
-use crate::store::{ErrorKind, StoreError};
+use crate::store::{ErrorKind, StoreError, chain};
 
 /// How much of an error's body is read, in bytes.
 const READ: usize = 64 << 10;
 
 /// How much of what a server says is shown, in bytes.
 const SHOWN: usize = 1 << 10;
+
+/// How much of a cause is shown, in bytes: what a server says, and what there
+/// is to say about it.
+const CAUSE: usize = 2 * SHOWN;
 
 /// Why a request did not succeed; not yet on what.
 #[derive(Debug)]
@@ -76,8 +80,12 @@ impl Failure {
     }
 
     /// What failed: "could not `action` `subject`".
+    ///
+    /// What a server's document or certificate is refused for may quote it:
+    /// the cause is escaped and cut whatever it is.
     pub(super) fn at(self, action: &'static str, subject: impl Into<String>) -> StoreError {
-        StoreError::new(self.kind, action, subject).because(self.cause)
+        let cause = printable(&chain(&*self.cause), CAUSE);
+        StoreError::new(self.kind, action, subject).because(cause)
     }
 
     /// The cause alone, to be said again to others who waited for the same.
@@ -92,7 +100,9 @@ impl From<HttpError> for Failure {
             HttpError::Transport { .. } => ErrorKind::Unavailable,
             HttpError::LeftAlone(wait) => ErrorKind::RateLimited(Some(*wait)),
             HttpError::TooLong(_) => ErrorKind::Malformed,
-            HttpError::Request(_) | HttpError::Setup(_) => ErrorKind::Refused,
+            HttpError::Forbidden { .. } | HttpError::Request(_) | HttpError::Setup(_) => {
+                ErrorKind::Refused
+            }
         };
         Self::new(kind, error)
     }

@@ -4,9 +4,13 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, LINK};
 
 use super::failure::Failure;
-use crate::http::printable;
+use crate::http::printable_url;
 use crate::oci::Digest;
 use crate::store::ErrorKind;
+
+/// How long a link to the next page may be, in bytes: longer than what servers
+/// take as a request's first line. Links are remembered, to find circles.
+const LINK_LENGTH: usize = 8 << 10;
 
 /// Whether two URLs have scheme, host and port in common.
 pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
@@ -20,12 +24,8 @@ pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
 /// When it is no URL of the web, or would leave TLS.
 pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, Failure> {
     let malformed = |why: &str| {
-        // Its query may hold a signature.
-        let bare = location.split(['?', '#']).next().unwrap_or_default();
-        let text = format!(
-            "the server leads to {:?}, which {why}",
-            printable(bare, 200)
-        );
+        let place = printable_url(location);
+        let text = format!("the server leads to {place:?}, which {why}");
         Failure::new(ErrorKind::Malformed, text)
     };
     let mut url = from.join(location).map_err(|_| malformed("is no URL"))?;
@@ -71,9 +71,14 @@ pub(super) fn next_page(from: &Url, headers: &HeaderMap) -> Result<Option<Url>, 
     else {
         return Ok(None);
     };
-    let link = from
-        .join(target)
-        .map_err(|_| Failure::new(ErrorKind::Malformed, "the link to the next page is no URL"))?;
+    let malformed = |why: &str| {
+        let text = format!("the link to the next page {why}");
+        Failure::new(ErrorKind::Malformed, text)
+    };
+    if target.len() > LINK_LENGTH {
+        return Err(malformed(&format!("is longer than {LINK_LENGTH} bytes")));
+    }
+    let link = from.join(target).map_err(|_| malformed("is no URL"))?;
     let mut url = from.clone();
     url.set_path(link.path());
     url.set_query(link.query());
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_is_found_and_stays_on_the_registry() {
+    fn e2_the_next_page_is_found_and_stays_on_the_registry() {
         let from = "https://r.io/v2/a/tags/list?n=2".parse().unwrap();
         for (links, want) in [
             (
@@ -202,6 +207,14 @@ mod tests {
             let next = next_page(&from, &headers).unwrap().map(String::from);
             let want = want.map(|path| format!("https://r.io{path}"));
             assert_eq!(next, want, "{links:?}");
+        }
+        for link in [
+            "<http://[>; rel=next",
+            &format!("<?{}>; rel=next", "x".repeat(9000)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(LINK, HeaderValue::from_str(link).unwrap());
+            assert!(next_page(&from, &headers).is_err(), "{link}");
         }
     }
 

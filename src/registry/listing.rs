@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use reqwest::{Method, Url};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::auth::Scopes;
@@ -16,7 +17,7 @@ use super::client::{Inner, Redirects};
 use super::failure::Failure;
 use super::links::next_page;
 use super::seam::driven;
-use crate::http::Request;
+use crate::http::{Request, printable};
 use crate::oci::{Repository, Tag};
 use crate::store::{ErrorKind, Listing, Page, StoreError};
 
@@ -31,6 +32,9 @@ const NAMES: usize = 1_000_000;
 
 /// How much of a page is read, in bytes.
 const BODY: usize = 8 << 20;
+
+/// How much is kept of what is no name, in bytes: longer than any name.
+const REFUSED: usize = 300;
 
 /// A list, read up to some page.
 struct Reading<T> {
@@ -51,6 +55,8 @@ struct RawPage {
     tags: Option<Vec<Value>>,
     #[serde(default)]
     repositories: Option<Vec<Value>>,
+    #[serde(default)]
+    errors: Option<IgnoredAny>,
 }
 
 impl Inner {
@@ -63,18 +69,18 @@ impl Inner {
 
     pub(super) fn repositories(self: Arc<Self>) -> Listing<'static, Repository> {
         let first = self.url_of(&format!("_catalog?n={PAGE}"));
-        let (name, anonymous) = (self.name().to_owned(), self.is_anonymous());
+        let inner = Arc::clone(&self);
         let error = move |failure: Failure| {
             let failure = match failure.status.map(|status| status.as_u16()) {
                 Some(404 | 405) => failure
                     .with_kind(ErrorKind::Unsupported)
                     .explained("the registry does not list its repositories"),
-                Some(401 | 403) if anonymous => {
+                Some(401 | 403) if inner.is_anonymous() => {
                     failure.explained("the registry does not list its repositories to everybody")
                 }
                 _ => failure,
             };
-            failure.at("list the repositories of", name.clone())
+            failure.at("list the repositories of", inner.name())
         };
         self.list(first, "repositories", Scopes::catalog(), error)
     }
@@ -122,17 +128,15 @@ impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
         let Some(url) = self.next.take() else {
             return Ok(None);
         };
-        let circle = |text: &str| Failure::new(ErrorKind::Malformed, text.to_owned());
+        let endless = |text: String| Failure::new(ErrorKind::Malformed, text);
         if !self.pages.insert(url.clone()) {
-            return Err(circle("its pages lead in a circle"));
+            return Err(endless("its pages lead in a circle".to_owned()));
         }
-        if self.pages.len() > PAGES || self.names.len() > NAMES {
-            return Err(circle(
-                "it has more pages or names than any registry can have",
-            ));
+        if self.pages.len() > PAGES {
+            return Err(endless(format!("it has more than {PAGES} pages")));
         }
         // No Accept for manifests here: Artifactory answers 406.
-        let request = Request::new(Method::GET, url.clone());
+        let request = Request::new(Method::GET, url.clone()).whole(BODY);
         let (response, _permit) = self
             .registry
             .send(request, &self.scopes, Redirects::Within)
@@ -144,6 +148,12 @@ impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
         let body = response.bytes(BODY).await?;
         let raw: RawPage = serde_json::from_slice(&body)
             .map_err(|error| Failure::new(ErrorKind::Malformed, error))?;
+        // serde takes an array for a structure as well. Neither that nor errors
+        // in a success are a list that happens to be empty.
+        if body.trim_ascii_start().first() != Some(&b'{') || raw.errors.is_some() {
+            let text = format!("the answer is no list of {}", self.member);
+            return Err(Failure::new(ErrorKind::Malformed, text));
+        }
         let listed = match self.member {
             "tags" => raw.tags,
             _ => raw.repositories,
@@ -156,6 +166,9 @@ impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
             .to_owned();
         let full = listed.len() == PAGE && !last.is_empty();
         let page = self.sort(listed);
+        if self.names.len() > NAMES {
+            return Err(endless(format!("it has more than {NAMES} names")));
+        }
         self.next = match link {
             Some(link) => {
                 self.guessed = false;
@@ -188,7 +201,7 @@ impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
                     }
                 }
                 Err(_) if text.is_empty() => {}
-                Err(_) => page.refused.push(text),
+                Err(_) => page.refused.push(printable(&text, REFUSED)),
             }
         }
         page

@@ -36,6 +36,27 @@ impl Inner {
         }
         // Its turn would never come if this one still held a place.
         drop((head, permit));
+        self.resolve_by_get(repo, reference).await
+    }
+
+    /// As [`resolve`](Self::resolve), without trust in a HEAD that finds
+    /// nothing: Nexus may answer 404 to it and 200 to a GET.
+    pub(super) async fn find(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<Option<Digest>, Failure> {
+        match self.resolve(repo, reference).await? {
+            None => self.resolve_by_get(repo, reference).await,
+            found => Ok(found),
+        }
+    }
+
+    async fn resolve_by_get(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<Option<Digest>, Failure> {
         let (found, _permit) = self.ask(Method::GET, repo, reference).await?;
         match found.status() {
             StatusCode::OK => {}
@@ -98,10 +119,11 @@ impl Inner {
         tag: Option<&Tag>,
     ) -> Result<(), Failure> {
         let by_digest = manifest.digest().clone().into();
-        let by_tag = tag.map(|tag| tag.clone().into());
         let Some(subject) = manifest.subject() else {
-            let reference = by_tag.unwrap_or(by_digest);
-            return self.put(repo, &reference, manifest).await.map(drop);
+            return match tag {
+                Some(tag) => self.put_tag(repo, tag, manifest).await,
+                None => self.put(repo, &by_digest, manifest).await.map(drop),
+            };
         };
         // The tag comes last here as well: once it is there, nobody looks
         // whether the referrer is on its list.
@@ -112,9 +134,49 @@ impl Inner {
             let added = manifest.referrer_descriptor();
             self.add_referrer(repo, &subject.digest, &added).await?;
         }
-        match by_tag {
-            Some(tag) => self.put(repo, &tag, manifest).await.map(drop),
+        match tag {
+            Some(tag) => self.put_tag(repo, tag, manifest).await,
             None => Ok(()),
+        }
+    }
+
+    /// Points `tag` at the manifest, and makes sure that it does.
+    async fn put_tag(
+        &self,
+        repo: &Repository,
+        tag: &Tag,
+        manifest: &Manifest,
+    ) -> Result<(), Failure> {
+        let sent = manifest.digest();
+        let reference = tag.clone().into();
+        let response = match self.put(repo, &reference, manifest).await {
+            Ok(response) => response,
+            Err(failure) if is_immutable(&failure) => {
+                let text = format!("the registry does not let tag {tag} be moved to {sent}");
+                return Err(failure.with_kind(ErrorKind::Refused).explained(&text));
+            }
+            Err(failure) => return Err(failure),
+        };
+        // One that told has been compared.
+        let told = stated_digest(&response);
+        drop(response);
+        if told.is_some_and(|told| told.algorithm() == sent.algorithm()) {
+            return Ok(());
+        }
+        match self.resolve(repo, &reference).await {
+            Ok(Some(found)) if found.algorithm() != sent.algorithm() || found == *sent => Ok(()),
+            Ok(found) => {
+                let found = found.map_or("nothing".to_owned(), |found| found.to_string());
+                let text = format!(
+                    "the registry took {sent}, but its tag {tag} points at {found} afterwards"
+                );
+                Err(Failure::new(ErrorKind::Corrupt, text))
+            }
+            // The manifest was taken. Who may write need not be able to read.
+            Err(failure) => {
+                tracing::warn!(%repo, %tag, error = failure.text(), "the tag could not be verified");
+                Ok(())
+            }
         }
     }
 
@@ -213,9 +275,28 @@ impl Inner {
         reference: &TagOrDigest,
     ) -> Result<(Response, crate::http::Permit), Failure> {
         let url = self.url(repo, &format!("manifests/{reference}"))?;
-        let request = accept_manifests(Request::new(method, url));
+        let request = match method == Method::GET {
+            true => Request::new(method, url).whole(MAX_MANIFEST_SIZE),
+            false => Request::new(method, url),
+        };
+        let request = accept_manifests(request);
         self.send(request, &Scopes::pull(repo), Redirects::Anywhere)
             .await
+    }
+}
+
+/// Whether a tag was refused because it exists and may not be moved: Harbor
+/// answers 412, others 409, ECR 400 and Docker Hub 403 with a text that tells.
+fn is_immutable(failure: &Failure) -> bool {
+    match failure.status.map(|status| status.as_u16()) {
+        Some(409 | 412) => true,
+        Some(400 | 403) => {
+            let said = failure.text().to_ascii_lowercase();
+            ["immutab", "already exists", "alreadyexists", "overwrit"]
+                .iter()
+                .any(|word| said.contains(word))
+        }
+        _ => false,
     }
 }
 

@@ -17,6 +17,10 @@ mod manifests;
 mod referrers;
 mod seam;
 mod upload;
+mod warnings;
 
-pub use auth::{Credential, DockerConfig, DockerConfigError};
+pub use auth::{
+    Credential, DockerConfig, DockerConfigError, HelperError, HelperName, HelperNameError, Helpers,
+    Keychain,
+};
 pub use client::{Registry, default_address};

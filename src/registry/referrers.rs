@@ -5,12 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, Url};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::auth::Scopes;
-use super::client::{Inner, Redirects};
+use super::client::{Inner, Redirects, is_redirect};
 use super::failure::Failure;
 use super::links::next_page;
 use super::listing::PAGES;
@@ -27,6 +29,10 @@ const WRITES: usize = 5;
 
 /// How many repositories are remembered to have no referrers API.
 const REMEMBERED: usize = 10_000;
+
+/// How many bytes the pages of one list may have in all: more than a hundred
+/// thousand referrers.
+const LIST: usize = 64 << 20;
 
 /// When it is forgotten that there is no referrers API: a proxy's error page
 /// looks just like that, and must not hide signatures for long.
@@ -103,19 +109,23 @@ impl Inner {
             return Ok(None);
         }
         let mut found = Vec::new();
+        let mut bytes = 0;
         let mut seen: HashSet<Url> = HashSet::new();
         let mut next = Some(self.url(repo, &format!("referrers/{subject}"))?);
         while let Some(url) = next {
-            if seen.len() >= PAGES || !seen.insert(url.clone()) {
-                return Err(Failure::new(
-                    ErrorKind::Malformed,
-                    "its pages lead in a circle",
-                ));
+            let endless = |text: String| Failure::new(ErrorKind::Malformed, text);
+            if !seen.insert(url.clone()) {
+                return Err(endless("its pages lead in a circle".to_owned()));
             }
-            let request = Request::new(Method::GET, url.clone()).header(
-                ACCEPT,
-                HeaderValue::from_static("application/vnd.oci.image.index.v1+json"),
-            );
+            if seen.len() > PAGES {
+                return Err(endless(format!("it has more than {PAGES} pages")));
+            }
+            let request = Request::new(Method::GET, url.clone())
+                .whole(MAX_MANIFEST_SIZE)
+                .header(
+                    ACCEPT,
+                    HeaderValue::from_static("application/vnd.oci.image.index.v1+json"),
+                );
             let (response, _permit) = self
                 .send(request, &Scopes::pull(repo), Redirects::Within)
                 .await?;
@@ -123,11 +133,10 @@ impl Inner {
             let kind = content_type(&response);
             let is_list = status == 200 && kind.as_ref() == Some(&MediaType::OCI_INDEX);
             if !is_list {
-                // A redirect that leads out is GHCR's way of not having it.
-                let missing = matches!(
-                    status.as_u16(),
-                    200 | 300..=399 | 400 | 404 | 405 | 406 | 501
-                );
+                // A redirect that comes through leads out of the registry: GHCR's
+                // way of not having it.
+                let missing = is_redirect(status)
+                    || matches!(status.as_u16(), 200 | 400 | 404 | 405 | 406 | 501);
                 let failure = Failure::of(response).await;
                 if !missing || seen.len() > 1 {
                     return Err(failure);
@@ -140,7 +149,11 @@ impl Inner {
             }
             next = next_page(&url, response.headers())?;
             let page = response.bytes(MAX_MANIFEST_SIZE).await?;
-            found.extend_from_slice(Manifest::parse(page, kind.as_ref())?.children());
+            bytes += page.len();
+            if bytes > LIST {
+                return Err(endless(format!("it is longer than {LIST} bytes")));
+            }
+            found.extend_from_slice(read_list(page, kind.as_ref())?.children());
         }
         Ok(Some(found))
     }
@@ -177,7 +190,7 @@ impl Inner {
         &self,
         repo: &Repository,
         subject: &Digest,
-        change: impl Fn(Option<&Manifest>) -> Option<bytes::Bytes>,
+        change: impl Fn(Option<&Manifest>) -> Option<Bytes>,
     ) -> Result<(), Failure> {
         let lock = self.fallbacks.writing(repo, subject);
         let _alone = lock.lock().await;
@@ -213,12 +226,27 @@ impl Inner {
         }
         // What cannot be read is no empty list: the signatures on it would be
         // left behind without a word.
-        let list = Manifest::parse(bytes, kind.as_ref())?;
+        let list = read_list(bytes, kind.as_ref())?;
         Ok(match list.media_type().is_index() {
             true => List::Index(Box::new(list)),
             false => List::Other,
         })
     }
+}
+
+/// Reads what should be a list. One that does not say what is on it is not
+/// empty, for signatures may hang on that.
+fn read_list(bytes: Bytes, kind: Option<&MediaType>) -> Result<Manifest, Failure> {
+    let list = Manifest::parse(bytes, kind)?;
+    if list.media_type().is_index() && list.children().is_empty() {
+        let document: Value = serde_json::from_slice(list.bytes())
+            .map_err(|error| Failure::new(ErrorKind::Malformed, error))?;
+        if document.get("manifests").is_none() {
+            let text = "it should be a list of referrers and has no manifests";
+            return Err(Failure::new(ErrorKind::Malformed, text));
+        }
+    }
+    Ok(list)
 }
 
 /// What a fallback tag points at.
@@ -227,4 +255,30 @@ enum List {
     Index(Box<Manifest>),
     /// Something that somebody tagged so.
     Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j14_only_so_many_repositories_and_lists_are_remembered() {
+        let fallbacks = Fallbacks::default();
+        let subject = Digest::sha256(b"x");
+        let held = fallbacks.writing(&"held".parse().unwrap(), &subject);
+        for number in 0..2 * REMEMBERED + 1 {
+            let repo = format!("a{number}").parse().unwrap();
+            fallbacks.remember_no_api(&repo);
+            assert!(fallbacks.has_no_api(&repo));
+            if number % 100 == 0 {
+                drop(fallbacks.writing(&repo, &subject));
+            }
+        }
+        let known = fallbacks.lock();
+        assert!(known.without_api.len() <= REMEMBERED);
+        assert!(known.writing.len() <= 2);
+        drop(known);
+        let again = fallbacks.writing(&"held".parse().unwrap(), &subject);
+        assert!(Arc::ptr_eq(&held, &again), "what is being written is kept");
+    }
 }

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Registry;
 use super::client::Inner;
+use super::failure::Failure;
 use crate::oci::{Descriptor, Digest, Manifest, Repository, Tag, TagOrDigest};
 use crate::store::{Allowance, Blob, Listing, Sink, Source, StoreError};
 
@@ -41,13 +42,20 @@ impl Source for Registry {
         let (inner, repo, reference) = (self.inner(), repo.clone(), reference.clone());
         driven(async move {
             let resolved = inner.resolve(&repo, &reference).await;
-            resolved.map_err(|failure| {
-                let action = match reference {
-                    TagOrDigest::Tag(_) => "read tag",
-                    TagOrDigest::Digest(_) => "look for manifest",
-                };
-                failure.at(action, inner.image(&repo, &reference))
-            })
+            resolved.map_err(|failure| unresolved(failure, &inner, &repo, &reference))
+        })
+        .await
+    }
+
+    async fn find(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<Option<Digest>, StoreError> {
+        let (inner, repo, reference) = (self.inner(), repo.clone(), reference.clone());
+        driven(async move {
+            let found = inner.find(&repo, &reference).await;
+            found.map_err(|failure| unresolved(failure, &inner, &repo, &reference))
         })
         .await
     }
@@ -173,6 +181,19 @@ impl Sink for Registry {
         })
         .await
     }
+}
+
+fn unresolved(
+    failure: Failure,
+    inner: &Inner,
+    repo: &Repository,
+    reference: &TagOrDigest,
+) -> StoreError {
+    let action = match reference {
+        TagOrDigest::Tag(_) => "read tag",
+        TagOrDigest::Digest(_) => "look for manifest",
+    };
+    failure.at(action, inner.image(repo, reference))
 }
 
 impl Registry {

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_name_has_to_match() {
+    fn j4_the_whole_name_has_to_match() {
         let filter = filter(&["latest|edge", "v[0-9]+"], &[]);
         for (name, taken) in [
             ("latest", true),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused_in_one_line() {
+    fn j4_what_is_no_pattern_is_refused_in_one_line() {
         for pattern in ["(", "a)|(b", "[z-a]", "(?=x)", "((a{1000}){1000}){1000}"] {
             let error = Filter::new(&[pattern.to_owned()], &[])
                 .unwrap_err()

@@ -62,7 +62,8 @@ impl ErrorKind {
             Self::MissingContent => "run again: what is missing is sent then",
             Self::Unsupported => "use another type of job, or another store",
             Self::Malformed => {
-                "check that it is the address of a registry, or the path of a layout"
+                "check that it is the address of a registry, or the path of a layout; \
+                 if it is, push the image again"
             }
             Self::Storage => "check the path, its permissions and the free space",
         }

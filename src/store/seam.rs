@@ -15,8 +15,8 @@ use crate::oci::{Descriptor, Digest, Manifest, Repository, Tag, TagOrDigest};
 pub struct Page<T> {
     /// The names, in the store's order.
     pub names: Vec<T>,
-    /// What was listed and is no valid name, as it came; hostile text. It is
-    /// counted and reported, and never reaches a URL or a path.
+    /// What was listed and is no valid name: hostile text, or its beginning. It
+    /// is counted and reported, and never reaches a URL or a path.
     pub refused: Vec<String>,
 }
 
@@ -39,6 +39,16 @@ pub trait Source: fmt::Debug + Send + Sync {
         repo: &Repository,
         reference: &TagOrDigest,
     ) -> Result<Option<Digest>, StoreError>;
+
+    /// As [`resolve`](Self::resolve), of what is expected to be there: that it is
+    /// missing is made sure of, which may cost a pull.
+    async fn find(
+        &self,
+        repo: &Repository,
+        reference: &TagOrDigest,
+    ) -> Result<Option<Digest>, StoreError> {
+        self.resolve(repo, reference).await
+    }
 
     /// The manifest with this digest, verified.
     ///

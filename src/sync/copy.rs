@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -138,6 +139,10 @@ impl<'a> Copier<'a> {
 
     async fn bring_below(&self, fetched: &Fetched, depth: usize) -> Result<(), StoreError> {
         let Fetched { manifest, present } = fetched;
+        // Before anything of it is sent.
+        if manifest.children().len() > MAX_MANIFESTS {
+            return Err(self.too_many(manifest.digest()));
+        }
         if !present {
             self.bring_blobs(manifest).await?;
         }
@@ -146,7 +151,8 @@ impl<'a> Copier<'a> {
             return Err(self.refused(manifest.digest(), reason));
         }
         let children = manifest.children().iter();
-        let work = children.map(|child| self.bring_child(child, depth + 1));
+        let parent = manifest.digest();
+        let work = children.map(|child| self.bring_child(parent, child, depth + 1));
         all(work.collect(), MANIFESTS_AT_ONCE).await
     }
 
@@ -160,13 +166,61 @@ impl<'a> Copier<'a> {
             self.shared.tally.count(|totals| totals.blobs_withheld += 1);
             return Ok(());
         }
+        // Also where it is not needed: the manifest that says so goes on to
+        // clients that may take it at its word.
+        self.embedded(blob)?;
         self.shared
             .transfers
             .deliver(self.source, self.target, blob, self.shared.tally)
             .await
     }
 
-    fn bring_child<'s>(&'s self, child: &'s Descriptor, depth: usize) -> Work<'s> {
+    /// The content that a descriptor brings along.
+    fn embedded(&self, what: &Descriptor) -> Result<Option<Bytes>, StoreError> {
+        what.embedded().map_err(|cause| {
+            let subject = self.name(&what.digest);
+            StoreError::new(ErrorKind::Corrupt, "copy", subject).because(cause)
+        })
+    }
+
+    /// Reads a manifest that an index lists.
+    async fn fetch_child(
+        &self,
+        parent: &Digest,
+        child: &Descriptor,
+        present: bool,
+    ) -> Result<Fetched, StoreError> {
+        let embedded = self.embedded(child)?;
+        if let Some(bytes) = embedded.filter(|_| !present && child.media_type.is_manifest()) {
+            let read = Manifest::verified(bytes, &child.digest, Some(&child.media_type));
+            let manifest = read.map_err(|cause| {
+                let subject = self.name(&child.digest);
+                StoreError::new(ErrorKind::Malformed, "read manifest", subject).because(cause)
+            })?;
+            return Ok(Fetched {
+                manifest,
+                present: false,
+            });
+        }
+        let fetched = self.fetch(&child.digest, present).await;
+        fetched.map_err(|error| match error.kind() {
+            // A copy of one platform's image and the whole index, as some
+            // tools make it: sparse, and not to be mirrored as if it were whole.
+            ErrorKind::NotFound if child.media_type.is_manifest() => {
+                let cause = format!("the index {parent} lists it, but the source does not have it");
+                StoreError::new(ErrorKind::NotFound, "copy", self.name(&child.digest))
+                    .because(cause)
+            }
+            _ => error,
+        })
+    }
+
+    fn bring_child<'s>(
+        &'s self,
+        parent: &'s Digest,
+        child: &'s Descriptor,
+        depth: usize,
+    ) -> Work<'s> {
         Box::pin(async move {
             if child.media_type.is_schema1() {
                 let subject = self.name(&child.digest);
@@ -181,7 +235,7 @@ impl<'a> Copier<'a> {
                 return Ok(());
             }
             let known = child.media_type.is_manifest();
-            let fetched = match self.fetch(&child.digest, present).await {
+            let fetched = match self.fetch_child(parent, child, present).await {
                 // An index may list anything. What is no manifest is a blob.
                 Err(error)
                     if !known
@@ -291,10 +345,14 @@ impl<'a> Copier<'a> {
         let mut visited = self.visited();
         let first = visited.insert(digest.clone());
         if visited.len() > MAX_MANIFESTS {
-            let reason = format!("it has more than {MAX_MANIFESTS} manifests");
-            return Err(self.refused(digest, reason));
+            return Err(self.too_many(digest));
         }
         Ok(first)
+    }
+
+    fn too_many(&self, digest: &Digest) -> StoreError {
+        let reason = format!("it has more than {MAX_MANIFESTS} manifests");
+        self.refused(digest, reason)
     }
 
     fn visited(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {

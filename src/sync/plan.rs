@@ -202,7 +202,7 @@ impl<'a> Planner<'a> {
         if let TagOrDigest::Digest(digest) = &wanted.from {
             return Ok(digest.clone());
         }
-        let found = self.source.resolve(&wanted.source, &wanted.from).await?;
+        let found = self.source.find(&wanted.source, &wanted.from).await?;
         found.ok_or_else(|| {
             let subject = image_name(self.source.name(), &wanted.source, &wanted.from);
             StoreError::new(ErrorKind::NotFound, "find", subject)

@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
+use futures::StreamExt;
 use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
 
 use super::executor::Limits;
 use super::report::Tally;
 use crate::oci::{Descriptor, Digest, Repository};
-use crate::store::{Sink, Source, StoreError};
+use crate::store::{Blob, Sink, Source, StoreError};
 
 /// How many lanes are remembered before idle ones are dropped. A dropped lane
 /// costs one HEAD when its blob is met again.
@@ -133,7 +134,13 @@ impl Transfers {
             return Ok(Delivery::Mounted);
         }
         // What can be repeated of it, the stores repeat.
-        let content = source.store.blob(source.repo, blob).await?;
+        let content = match blob.embedded() {
+            Ok(Some(bytes)) => {
+                let body = futures::stream::iter([Ok(bytes.clone())]).boxed();
+                Blob::verified(blob, "its descriptor's data", body).with_content(bytes)
+            }
+            _ => source.store.blob(source.repo, blob).await?,
+        };
         store.put_blob(repo, content).await?;
         Ok(Delivery::Copied)
     }
@@ -181,5 +188,23 @@ impl<K: Hash + Eq, V: Default> Lanes<K, V> {
             Arc::clone(lanes.entry(key).or_default())
         };
         lane.lock_owned().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn j14_only_so_many_lanes_are_remembered() {
+        let lanes: Lanes<usize, usize> = Lanes::default();
+        let held = lanes.enter(0).await;
+        for key in 1..2 * REMEMBERED + 10 {
+            *lanes.enter(key).await = key;
+        }
+        let known = lanes.0.lock().unwrap();
+        assert!(known.len() <= REMEMBERED, "{}", known.len());
+        assert!(known.contains_key(&0), "somebody is in it");
+        drop((known, held));
     }
 }

@@ -197,7 +197,7 @@ async fn once_mirrors_and_says_what_it_did() {
 }
 
 #[tokio::test]
-async fn a_failed_tag_ends_with_1_and_the_others_arrive() {
+async fn d11_a_failed_tag_ends_with_1_and_the_others_arrive() {
     let (source, target) = (TestRegistry::start().await, TestRegistry::start().await);
     let app = repo("team/app");
     push_image(source.store(), &app, Some("good"), &[b"good"]).await;

@@ -73,7 +73,7 @@ async fn a_shared_blob_is_sent_once_and_mounted_elsewhere() {
 }
 
 #[tokio::test]
-async fn what_is_pointed_at_is_written_first_and_the_tag_last() {
+async fn d2_what_is_pointed_at_is_written_first_and_the_tag_last() {
     let bench = Bench::new().await;
     let index = push_index(bench.source.store(), &repo("app"), "1").await;
     let sbom = push_referrer(bench.source.store(), &repo("app"), &index, "a/b").await;

@@ -190,12 +190,12 @@ async fn cut_everywhere(api: bool, cuts: &[Cut], side: fn(&Bench) -> &TestRegist
 }
 
 #[tokio::test]
-async fn a_run_cut_off_at_the_target_is_made_up_for() {
+async fn d3_a_run_cut_off_at_the_target_is_made_up_for() {
     cut_everywhere(true, &[Cut::Refused, Cut::Dead], |bench| &bench.target).await;
 }
 
 #[tokio::test]
-async fn a_run_cut_off_at_a_target_without_referrers_api_is_made_up_for() {
+async fn d3_a_run_cut_off_at_a_target_without_referrers_api_is_made_up_for() {
     cut_everywhere(false, &[Cut::Dropped, Cut::Lost, Cut::Dead], |bench| {
         &bench.target
     })
@@ -203,6 +203,6 @@ async fn a_run_cut_off_at_a_target_without_referrers_api_is_made_up_for() {
 }
 
 #[tokio::test]
-async fn a_run_cut_off_at_the_source_is_made_up_for() {
+async fn d3_a_run_cut_off_at_the_source_is_made_up_for() {
     cut_everywhere(true, &[Cut::Dropped, Cut::Dead], |bench| &bench.source).await;
 }

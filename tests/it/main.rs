@@ -15,6 +15,7 @@ mod memory;
 mod registry_client;
 mod sample_files;
 mod signals;
+mod soak;
 mod store_conformance;
 mod support;
 mod sync_invariants;

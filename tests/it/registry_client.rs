@@ -7,7 +7,6 @@ mod blobs;
 mod faults;
 mod listing;
 mod manifests;
-mod referrers;
 
 use regmirror::oci::{Descriptor, Manifest, MediaType, Repository, TagOrDigest};
 use regmirror::registry::{Credential, Registry};
@@ -16,15 +15,15 @@ use serde_json::json;
 
 use crate::support::{Fault, TestRegistry, registry_client};
 
-fn repo(text: &str) -> Repository {
+pub(crate) fn repo(text: &str) -> Repository {
     text.parse().unwrap()
 }
 
-fn tag(text: &str) -> TagOrDigest {
+pub(crate) fn tag(text: &str) -> TagOrDigest {
     TagOrDigest::Tag(text.parse().unwrap())
 }
 
-fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Fault {
+pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Fault {
     let headers = headers.iter();
     let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Fault::Reply {
@@ -35,13 +34,13 @@ fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Fault {
 }
 
 /// A registry, and an anonymous client for it.
-async fn started() -> (TestRegistry, Registry) {
+pub(crate) async fn started() -> (TestRegistry, Registry) {
     let server = TestRegistry::start().await;
     let client = registry_client(&server, Credential::Anonymous);
     (server, client)
 }
 
-fn manifest(text: &str) -> Manifest {
+pub(crate) fn manifest(text: &str) -> Manifest {
     let document = json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OCI_MANIFEST,
@@ -53,7 +52,7 @@ fn manifest(text: &str) -> Manifest {
 }
 
 /// A manifest attached to `subject`.
-fn attached(subject: &Manifest, text: &str) -> Manifest {
+pub(crate) fn attached(subject: &Manifest, text: &str) -> Manifest {
     let document = json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OCI_MANIFEST,
@@ -66,12 +65,12 @@ fn attached(subject: &Manifest, text: &str) -> Manifest {
     Manifest::parse(document.to_string().into(), None).unwrap()
 }
 
-fn blob(text: &str) -> Blob {
+pub(crate) fn blob(text: &str) -> Blob {
     Blob::from_bytes(MediaType::OCTET_STREAM, text.to_owned())
 }
 
 /// Puts a tagged manifest and its config behind the server's back.
-async fn stored(server: &TestRegistry, name: &str, tag: &str) -> Manifest {
+pub(crate) async fn stored(server: &TestRegistry, name: &str, tag: &str) -> Manifest {
     let manifest = manifest(tag);
     let (store, repo) = (server.store(), repo(name));
     store.put_blob(&repo, blob("{}")).await.unwrap();

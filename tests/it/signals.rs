@@ -1,6 +1,8 @@
 //! The real binary when it is told to stop, or is killed, in the middle of a
 //! copy.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ async fn held(bench: &Bench) -> (Child, tempfile::TempDir) {
         "skipDockerConfig: true, parallel: 1",
     );
     std::fs::write(&path, text).unwrap();
+    // As an operator would: otherwise the first line is a warning of that.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     let child = regmirror(&["once", "-c", path.to_str().unwrap()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -86,7 +90,7 @@ async fn make_up(bench: &Bench) {
 }
 
 #[tokio::test]
-async fn a_signal_lets_the_copy_under_way_finish_and_begins_no_other() {
+async fn d8_a_signal_lets_the_copy_under_way_finish_and_begins_no_other() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let bench = Bench::new().await;
         let (mut child, _folder) = held(&bench).await;
@@ -109,7 +113,7 @@ async fn a_signal_lets_the_copy_under_way_finish_and_begins_no_other() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
+async fn d8_a_second_signal_ends_at_once() {
     let bench = Bench::new().await;
     let (child, _folder) = held(&bench).await;
     send(&child, Signal::TERM);
@@ -123,7 +127,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_killed_process_leaves_nothing_half_written() {
+async fn d8_a_killed_process_leaves_nothing_half_written() {
     let bench = Bench::new().await;
     let (child, _folder) = held(&bench).await;
     send(&child, Signal::KILL);

@@ -189,7 +189,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_run_copies_all_and_nothing_twice(tags in tags()) {
+    fn d2_a_run_copies_all_and_nothing_twice(tags in tags()) {
         block_on(async {
             let (source, target) = (Recorded::new("source.test"), Recorded::new("target.test"));
             seed(&source, &tags).await;
@@ -204,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn a_process_killed_anywhere_leaves_whole_tags_and_is_made_up_for(
+    fn d3_a_process_killed_anywhere_leaves_whole_tags_and_is_made_up_for(
         tags in tags(),
         at in 0usize..120,
     ) {
@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn single_failures_anywhere_leave_whole_tags_and_are_made_up_for(
+    fn d3_single_failures_anywhere_leave_whole_tags_and_are_made_up_for(
         tags in tags(),
         at in prop::collection::vec(0usize..120, 1..8),
     ) {

@@ -127,7 +127,7 @@ async fn assert_same(bench: &Bench, name: &str, of: &Repository) {
 }
 
 #[tokio::test]
-async fn an_index_arrives_byte_for_byte_and_its_tag_last() {
+async fn h2_an_index_arrives_byte_for_byte_and_its_tag_last() {
     let (bench, app) = (Bench::new(), repo(APP));
     let index = push_index(&bench.source, &app, "1").await;
     let report = bench.run(&repository(&[], &[], Policy::default())).await;
@@ -164,7 +164,7 @@ async fn an_unchanged_tag_costs_one_look_at_each_side() {
 }
 
 #[tokio::test]
-async fn a_shared_blob_is_sent_once_and_read_once() {
+async fn d7_a_shared_blob_is_sent_once_and_read_once() {
     let (bench, app) = (Bench::new(), repo(APP));
     for name in ["1", "2", "3", "4", "5", "6"] {
         push_index(&bench.source, &app, name).await;
@@ -373,7 +373,7 @@ async fn a_registry_is_copied_below_the_target_s_prefix() {
 }
 
 #[tokio::test]
-async fn an_overwritten_image_is_kept_under_the_backup_tag() {
+async fn d10_an_overwritten_image_is_kept_under_the_backup_tag() {
     let (bench, app) = (Bench::new(), repo(APP));
     let policy = Policy {
         backup: Some(Backup::Tag(tag("previous"))),
@@ -422,7 +422,7 @@ async fn tags_that_change_places_are_both_kept() {
 }
 
 #[tokio::test]
-async fn a_backup_in_another_repository_is_complete() {
+async fn d10_a_backup_in_another_repository_is_complete() {
     let (bench, app) = (Bench::new(), repo(APP));
     let policy = Policy {
         backup: Some(Backup::Reference(reference("target.test/attic/app:old"))),
@@ -550,7 +550,7 @@ async fn a_listing_of_referrers_that_fails_is_never_taken_for_no_signatures() {
 }
 
 #[tokio::test]
-async fn one_failing_tag_does_not_stop_the_others() {
+async fn d11_one_failing_tag_does_not_stop_the_others() {
     let (bench, app) = (Bench::new(), repo(APP));
     for name in ["1", "2", "3"] {
         push_image(&bench.source, &app, Some(name), &[name.as_bytes()]).await;
@@ -577,7 +577,7 @@ async fn one_failing_tag_does_not_stop_the_others() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_found_is_a_failure_that_names_it() {
+async fn d11_what_cannot_be_found_is_a_failure_that_names_it() {
     let bench = Bench::new();
     let missing = image("team/app:nope", "team/app:nope", Policy::default());
     assert_eq!(
@@ -589,7 +589,7 @@ async fn what_cannot_be_found_is_a_failure_that_names_it() {
 }
 
 #[tokio::test]
-async fn nested_indexes_and_children_that_are_no_manifests_are_copied() {
+async fn h6_nested_indexes_and_children_that_are_no_manifests_are_copied() {
     let (bench, app) = (Bench::new(), repo(APP));
     let inner = push_index(&bench.source, &app, "inner").await;
     let readme = crate::support::images::push_blob(&bench.source, &app, b"read me").await;
@@ -615,7 +615,7 @@ async fn nested_indexes_and_children_that_are_no_manifests_are_copied() {
 }
 
 #[tokio::test]
-async fn an_index_that_nests_too_deep_is_refused() {
+async fn h6_an_index_that_nests_too_deep_is_refused() {
     let (bench, app) = (Bench::new(), repo(APP));
     let mut manifest = push_image(&bench.source, &app, None, &[b"x"]).await;
     for _ in 0..9 {

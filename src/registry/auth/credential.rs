@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 use crate::http::Secret;
 
 /// What proves to a registry who we are.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Credential {
     /// Nothing: what everybody may read.
     #[default]
@@ -25,6 +25,20 @@ pub enum Credential {
     IdentityToken(Secret),
     /// A ready bearer token for the registry itself.
     RegistryToken(Secret),
+}
+
+impl Credential {
+    /// What docker's files and helpers mean by a user and a secret: the user
+    /// `<token>` is none, and its secret an identity token.
+    pub(super) fn of_user(user: String, secret: Secret) -> Self {
+        match user.as_str() {
+            "<token>" => Self::IdentityToken(secret),
+            _ => Self::Basic {
+                user,
+                password: secret,
+            },
+        }
+    }
 }
 
 /// Who this is, for messages.

@@ -1,40 +1,37 @@
-//! Credentials from the files that docker and podman keep.
-//!
-//! Sources: docker/cli `cli/config/configfile/file.go`; containers/image
-//! `pkg/docker/config`.
+//! The files that docker and podman keep credentials in: where they are, and
+//! that they may change.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize;
+use tokio::time::Instant;
+use tracing::{info, warn};
 
-use super::Credential;
-use super::token::decode_pair;
-use crate::http::Secret;
-use crate::oci::Host;
+use super::docker_file::{DockerFile, Form};
+use super::helper::server_of;
+use super::{Credential, HelperError, Helpers};
+use crate::http::exposure;
+use crate::oci::{Host, Repository};
 
-/// The credentials in docker's and podman's files, by registry.
-#[derive(Debug, Default)]
-pub struct DockerConfig {
-    hosts: BTreeMap<Host, Entry>,
-}
+/// How long a file may be, in bytes. It is parsed in memory.
+const MAX_SIZE: u64 = 4 << 20;
 
-/// What the files say about one registry.
+/// The variable that holds what else a file does.
+const VARIABLE: &str = "DOCKER_AUTH_CONFIG";
+
+/// The credentials in docker's and podman's files, and with the helpers that
+/// they name.
+///
+/// A file is read again when it has changed: a Secret that is mounted as one
+/// is renewed while the program runs.
 #[derive(Debug)]
-enum Entry {
-    Known(Credential),
-    /// A helper program has it.
-    Helper {
-        helper: String,
-        file: PathBuf,
-    },
-    /// There is something, and it is no credential.
-    Broken {
-        reason: &'static str,
-        file: PathBuf,
-    },
+pub struct DockerConfig {
+    sources: Vec<Source>,
+    helpers: Arc<Helpers>,
 }
 
 /// Files that cannot be used, or not for a certain registry. Never quotes what
@@ -50,71 +47,87 @@ pub enum DockerConfigError {
         source: io::Error,
     },
     /// The file is not what docker writes.
-    #[error("the credentials file {} is broken at line {line}, column {column}", file.display())]
+    #[error("{origin} is broken at line {line}, column {column}")]
     Malformed {
-        /// Which file.
-        file: PathBuf,
+        /// Which file, or variable.
+        origin: String,
         /// Where, from 1.
         line: usize,
         /// Where, from 1.
         column: usize,
     },
     /// The registry's entry holds no credential.
-    #[error("the entry for {host} in {} {reason}", file.display())]
+    #[error("the entry for {host} in {origin} {reason}")]
     Entry {
         /// The registry.
         host: Host,
-        /// Which file.
-        file: PathBuf,
+        /// Which file, or variable.
+        origin: String,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: String,
     },
-    /// The registry's credential would come from a helper program.
+    /// The helper that the file names for the registry failed.
     #[error(
-        "the credentials for {host} are with the helper docker-credential-{helper}, says {}, and \
-         helpers are not supported: give user and password in the configuration",
-        file.display()
+        "{error} (asked for {host}, as {origin} wants; credentials in the configuration need no \
+         helper)"
     )]
     Helper {
         /// The registry.
         host: Host,
-        /// The helper's name.
-        helper: String,
-        /// Which file says so.
-        file: PathBuf,
+        /// Which file, or variable.
+        origin: String,
+        /// What went wrong.
+        error: HelperError,
     },
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RawFile {
-    auths: Option<BTreeMap<String, RawEntry>>,
-    creds_store: Option<String>,
-    cred_helpers: Option<BTreeMap<String, String>>,
+/// One place for credentials: the first of these files that is there.
+#[derive(Debug)]
+struct Source {
+    files: Vec<(PathBuf, Form)>,
+    /// Somebody named it, so that it is missing is a fault. The others are
+    /// only places where one may be.
+    named: bool,
+    state: Mutex<(Print, Content)>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase", default)]
-struct RawEntry {
-    auth: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-    identitytoken: Option<String>,
-    registrytoken: Option<String>,
+/// What a source held when it was last in order.
+#[derive(Debug, Clone, Default)]
+struct Content {
+    /// What to call it in messages.
+    origin: String,
+    file: Arc<DockerFile>,
+}
+
+/// By what a change of a source is seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Print {
+    #[default]
+    Missing,
+    /// Which file, and its device, inode, length and times.
+    File(usize, [u64; 3], [i64; 4]),
+    /// It can be read once, such as a pipe, or is no file at all.
+    Once,
+    /// It cannot be seen.
+    Hidden(io::ErrorKind),
 }
 
 impl DockerConfig {
-    /// Reads the files that the environment leads to.
+    /// Reads what the environment leads to, the first that knows a registry
+    /// counts:
     ///
-    /// They are `$DOCKER_CONFIG/config.json` or else `~/.docker/config.json`,
-    /// `$REGISTRY_AUTH_FILE` and `$XDG_RUNTIME_DIR/containers/auth.json`; the
-    /// first that knows a registry counts.
+    /// - what the variable `DOCKER_AUTH_CONFIG` holds,
+    /// - `config.json`, else `.dockerconfigjson`, else `.dockercfg` in
+    ///   `$DOCKER_CONFIG` or else `~/.docker`,
+    /// - `$REGISTRY_AUTH_FILE`,
+    /// - `$XDG_RUNTIME_DIR/containers/auth.json`,
+    /// - `~/.dockercfg`.
     ///
     /// # Errors
     ///
     /// When one of them is there and cannot be read.
-    pub fn load() -> Result<Self, DockerConfigError> {
-        Self::load_with(|name| std::env::var_os(name))
+    pub fn load(helpers: Arc<Helpers>) -> Result<Self, DockerConfigError> {
+        Self::load_with(helpers, |name| std::env::var_os(name))
     }
 
     /// As [`load`](Self::load), in the environment that `variable` gives.
@@ -123,264 +136,214 @@ impl DockerConfig {
     ///
     /// As [`load`](Self::load).
     pub fn load_with(
+        helpers: Arc<Helpers>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, DockerConfigError> {
-        let variable = |name| {
-            variable(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let docker = variable("DOCKER_CONFIG")
-            .or_else(|| Some(variable("HOME")?.join(".docker")))
-            .map(|folder| folder.join("config.json"));
-        let podman = variable("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
-
-        let mut all = Self::default();
-        // Somebody named this file, so that it is missing is a fault. The
-        // others are only places where one may be.
-        for (file, named) in [
-            (docker, false),
-            (variable("REGISTRY_AUTH_FILE"), true),
-            (podman, false),
-        ] {
-            let Some(file) = file else { continue };
-            match std::fs::read(&file) {
-                Ok(bytes) => all.add(&file, &bytes)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !named => {}
-                Err(source) => return Err(DockerConfigError::Unreadable { file, source }),
-            }
+        let given = |name| variable(name).filter(|value: &OsString| !value.is_empty());
+        let path = |name| given(name).map(PathBuf::from);
+        let mut sources = Vec::new();
+        if let Some(text) = given(VARIABLE) {
+            sources.push(Source::text(text.as_encoded_bytes())?);
         }
-        Ok(all)
+        let folder = path("DOCKER_CONFIG").or_else(|| Some(path("HOME")?.join(".docker")));
+        if let Some(folder) = folder {
+            let files = [
+                ("config.json", Form::Config),
+                (".dockerconfigjson", Form::Config),
+                (".dockercfg", Form::Bare),
+            ];
+            let files = files.map(|(name, form)| (folder.join(name), form));
+            sources.push(Source::files(files.into(), false)?);
+        }
+        if let Some(file) = path("REGISTRY_AUTH_FILE") {
+            sources.push(Source::files(vec![(file, Form::Config)], true)?);
+        }
+        if let Some(folder) = path("XDG_RUNTIME_DIR") {
+            let file = (folder.join("containers/auth.json"), Form::Config);
+            sources.push(Source::files(vec![file], false)?);
+        }
+        if let Some(home) = path("HOME") {
+            let file = (home.join(".dockercfg"), Form::Bare);
+            sources.push(Source::files(vec![file], false)?);
+        }
+        Ok(Self { sources, helpers })
     }
 
-    /// The credential for a registry; anonymous when no file knows it.
+    /// The credential for a repository; anonymous when nobody knows one. What
+    /// was learnt up to `after` does not count.
     ///
     /// # Errors
     ///
-    /// When there is an entry for it that cannot be used: going on without
-    /// credentials would mislead.
-    pub fn credential(&self, host: &Host) -> Result<Credential, DockerConfigError> {
-        match self.hosts.get(host) {
-            None => Ok(Credential::Anonymous),
-            Some(Entry::Known(credential)) => Ok(credential.clone()),
-            Some(Entry::Helper { helper, file }) => Err(DockerConfigError::Helper {
+    /// When there is an entry for it that cannot be used, or its helper fails:
+    /// to go on with another credential, or without, would mislead.
+    pub(super) async fn credential(
+        &self,
+        host: &Host,
+        repo: Option<&Repository>,
+        after: Option<Instant>,
+    ) -> Result<Credential, DockerConfigError> {
+        for source in &self.sources {
+            let Content { origin, file } = source.content(after.is_some());
+            let unusable = |reason| DockerConfigError::Entry {
                 host: host.clone(),
-                helper: helper.clone(),
-                file: file.clone(),
-            }),
-            Some(Entry::Broken { reason, file }) => Err(DockerConfigError::Entry {
-                host: host.clone(),
-                file: file.clone(),
+                origin: origin.clone(),
                 reason,
-            }),
-        }
-    }
-
-    fn add(&mut self, file: &Path, bytes: &[u8]) -> Result<(), DockerConfigError> {
-        // serde_json's own message may quote a password.
-        let raw: RawFile =
-            serde_json::from_slice(bytes).map_err(|error| DockerConfigError::Malformed {
-                file: file.to_owned(),
-                line: error.line(),
-                column: error.column(),
-            })?;
-        let mut found: BTreeMap<Host, Entry> = BTreeMap::new();
-        let helper = |name: &str| Entry::Helper {
-            helper: name.to_owned(),
-            file: file.to_owned(),
-        };
-        for (key, entry) in raw.auths.unwrap_or_default() {
-            let Some(host) = host_of(&key) else { continue };
-            let entry = match (credential_of(entry), &raw.creds_store) {
-                (Ok(Some(credential)), _) => Entry::Known(credential),
-                // An empty entry is the mark that docker leaves when it has
-                // given the credential to its store.
-                (Ok(None), Some(store)) if !store.is_empty() => helper(store),
-                (Ok(None), _) => continue,
-                (Err(reason), _) => Entry::Broken {
-                    reason,
-                    file: file.to_owned(),
-                },
             };
-            // A registry may be listed in several spellings: its plain name
-            // decides.
-            if key == host.as_str() || !found.contains_key(&host) {
-                found.insert(host, entry);
+            if let Some(helper) = file.helper(host).map_err(unusable)? {
+                let server = server_of(host);
+                let found = self
+                    .helpers
+                    .ask(&helper, server, Helpers::KEPT, after)
+                    .await;
+                let found = found.map_err(|error| DockerConfigError::Helper {
+                    host: host.clone(),
+                    origin: origin.clone(),
+                    error,
+                })?;
+                if let Some(credential) = found {
+                    return Ok(credential);
+                }
+            }
+            if let Some(found) = file.entry(host, repo) {
+                return found.map_err(unusable);
             }
         }
-        for (key, name) in raw.cred_helpers.unwrap_or_default() {
-            if let Some(host) = host_of(&key) {
-                found.insert(host, helper(&name));
-            }
-        }
-        for (host, entry) in found {
-            self.hosts.entry(host).or_insert(entry);
-        }
-        Ok(())
+        Ok(Credential::Anonymous)
     }
 }
 
-/// The registry that a key names: `host`, or a legacy `https://host/v1/`.
-/// `None` for keys that name a path below it.
-fn host_of(key: &str) -> Option<Host> {
-    let bare = key
-        .strip_prefix("https://")
-        .or_else(|| key.strip_prefix("http://"));
-    let bare = bare.unwrap_or(key);
-    let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
-    matches!(path.trim_end_matches('/'), "" | "v1" | "v2").then(|| host.parse().ok())?
-}
-
-fn credential_of(raw: RawEntry) -> Result<Option<Credential>, &'static str> {
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    if let Some(token) = given(raw.registrytoken) {
-        return Ok(Some(Credential::RegistryToken(token.into())));
-    }
-    if let Some(token) = given(raw.identitytoken) {
-        return Ok(Some(Credential::IdentityToken(token.into())));
-    }
-    let (user, password) = match (given(raw.auth), given(raw.username)) {
-        (Some(auth), _) => {
-            decode_pair(&auth).ok_or("has an `auth` that is not base64 of user:password")?
-        }
-        (None, Some(user)) => (user, Secret::new(raw.password.unwrap_or_default())),
-        (None, None) => return Ok(None),
-    };
-    // What credential helpers write for a user who is only a token.
-    Ok(Some(match user.as_str() {
-        "<token>" => Credential::IdentityToken(password),
-        _ => Credential::Basic { user, password },
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(json: &str) -> DockerConfig {
-        let mut config = DockerConfig::default();
-        config
-            .add(Path::new("/x/config.json"), json.as_bytes())
-            .unwrap();
-        config
-    }
-
-    fn of(config: &DockerConfig, host: &str) -> Result<Credential, String> {
-        config
-            .credential(&host.parse().unwrap())
-            .map_err(|error| error.to_string())
-    }
-
-    fn basic(user: &str, password: &str) -> Result<Credential, String> {
-        Ok(Credential::Basic {
-            user: user.to_owned(),
-            password: Secret::from(password),
+impl Source {
+    fn text(text: &[u8]) -> Result<Self, DockerConfigError> {
+        let origin = format!("the variable {VARIABLE}");
+        let content = Content::parse(origin, text, Form::Config)?;
+        Ok(Self {
+            files: Vec::new(),
+            named: false,
+            state: Mutex::new((Print::Once, content)),
         })
     }
 
-    #[test]
-    fn every_form_of_an_entry_is_understood() {
-        // dTpwOnE= is u:p:q, dTpwAAA= is u:p and two NULs.
-        let config = parse(
-            r#"{"auths": {
-                "https://index.docker.io/v1/": {"auth": "dTpwOnE="},
-                "https://a.io/v2/": {"auth": "dTpwAAA="},
-                "b.io:5000": {"username": "u", "password": "a:b\nc"},
-                "c.io": {"auth": "dTpw", "identitytoken": "I"},
-                "d.io": {"registrytoken": "R"},
-                "e.io": {"username": "<token>", "password": "I"},
-                "f.io": {},
-                "g.io/team": {"auth": "dTpw"},
-                "http://h.io": {"auth": "eDp5"}, "h.io": {"auth": "dTpw"}
-            }, "HttpHeaders": {"x": "y"}}"#,
-        );
-        for hub in ["docker.io", "index.docker.io", "registry-1.docker.io"] {
-            assert_eq!(of(&config, hub), basic("u", "p:q"));
+    fn files(files: Vec<(PathBuf, Form)>, named: bool) -> Result<Self, DockerConfigError> {
+        let mut source = Self {
+            files,
+            named,
+            state: Mutex::default(),
+        };
+        // What changes between the two is seen the next time.
+        let print = source.print();
+        let content = source.read()?;
+        if let Print::File(at, ..) = print
+            && let file = &source.files[at].0
+            && content.file.has_secrets()
+            && let Some(text) = exposure(file)
+        {
+            warn!("{}: {text}", file.display());
         }
-        assert_eq!(of(&config, "a.io"), basic("u", "p"));
-        assert_eq!(of(&config, "b.io:5000"), basic("u", "a:b\nc"));
-        assert_eq!(
-            of(&config, "c.io"),
-            Ok(Credential::IdentityToken("I".into()))
-        );
-        assert_eq!(
-            of(&config, "d.io"),
-            Ok(Credential::RegistryToken("R".into()))
-        );
-        assert_eq!(
-            of(&config, "e.io"),
-            Ok(Credential::IdentityToken("I".into()))
-        );
-        assert_eq!(of(&config, "h.io"), basic("u", "p"));
-        for nobody in ["b.io", "f.io", "g.io", "elsewhere.io"] {
-            assert_eq!(of(&config, nobody), Ok(Credential::Anonymous), "{nobody}");
-        }
+        source.state = Mutex::new((print, content));
+        Ok(source)
     }
 
-    #[test]
-    fn what_cannot_be_used_is_an_error_for_its_registry_only() {
-        let config = parse(
-            r#"{"auths": {"a.io": {}, "b.io": {"auth": "dTpw"}, "c.io": {"auth": "hunter2!"},
-                "d.io": {"auth": "OnA="}},
-                "credsStore": "desktop", "credHelpers": {"e.io": "ecr-login"}}"#,
-        );
-        assert!(
-            of(&config, "a.io")
-                .unwrap_err()
-                .contains("docker-credential-desktop")
-        );
-        assert_eq!(of(&config, "b.io"), basic("u", "p"));
-        for broken in ["c.io", "d.io"] {
-            let error = of(&config, broken).unwrap_err();
-            assert!(error.contains("/x/config.json has an `auth`"), "{error}");
-            assert!(!error.contains("hunter2"));
+    /// What is there now, or was last in order. Reads it if it has changed, or
+    /// if it is to be read `again`.
+    fn content(&self, again: bool) -> Content {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (print, content) = &mut *state;
+        if *print == Print::Once {
+            return content.clone();
         }
-        assert!(of(&config, "e.io").unwrap_err().contains("ecr-login"));
-        assert_eq!(of(&config, "other.io"), Ok(Credential::Anonymous));
+        let now = self.print();
+        let changed = now != *print;
+        if changed || again {
+            match self.read() {
+                Ok(read) => {
+                    if changed {
+                        info!("{} was read again", read.origin);
+                    }
+                    *content = read;
+                }
+                Err(error) if changed => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                    warn!("{error}{cause}; what was there before counts on");
+                }
+                Err(_) => {}
+            }
+            *print = now;
+        }
+        content.clone()
     }
 
-    #[test]
-    fn files_are_found_by_the_environment_and_the_first_decides() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        let load = |names: &[(&str, &str)]| {
-            DockerConfig::load_with(|asked| {
-                let (_, path) = names.iter().find(|(name, _)| *name == asked)?;
-                Some(folder.path().join(path).into())
-            })
-        };
-        write(
-            ".docker/config.json",
-            r#"{"auths": {"a.io": {"auth": "dTpw"}}}"#,
-        );
-        write(
-            "other/config.json",
-            r#"{"auths": {"a.io": {"auth": "eDp5"}}}"#,
-        );
-        write(
-            "run/containers/auth.json",
-            r#"{"auths": {"a.io": {"auth": "eDp5"}, "b.io": {"auth": "dTpw"}}}"#,
-        );
-        write("broken.json", r#"{"auths": {"a.io": {"auth": "hunter2"#);
+    fn print(&self) -> Print {
+        for (at, (file, _)) in self.files.iter().enumerate() {
+            match std::fs::metadata(file) {
+                Ok(data) if data.is_file() => {
+                    let times = [
+                        data.mtime(),
+                        data.mtime_nsec(),
+                        data.ctime(),
+                        data.ctime_nsec(),
+                    ];
+                    return Print::File(at, [data.dev(), data.ino(), data.len()], times);
+                }
+                Ok(_) => return Print::Once,
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Print::Hidden(error.kind()),
+            }
+        }
+        Print::Missing
+    }
 
-        let config = load(&[("HOME", ""), ("XDG_RUNTIME_DIR", "run")]).unwrap();
-        assert_eq!(of(&config, "a.io"), basic("u", "p"));
-        assert_eq!(of(&config, "b.io"), basic("u", "p"));
-        let config = load(&[("HOME", ""), ("DOCKER_CONFIG", "other")]).unwrap();
-        assert_eq!(of(&config, "a.io"), basic("x", "y"));
-        let config = load(&[("DOCKER_CONFIG", "nowhere")]).unwrap();
-        assert_eq!(of(&config, "a.io"), Ok(Credential::Anonymous));
-
-        let error = load(&[("REGISTRY_AUTH_FILE", "nowhere")]).unwrap_err();
-        assert!(error.to_string().contains("nowhere"), "{error}");
-        let error = load(&[("REGISTRY_AUTH_FILE", "broken.json")])
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("broken.json is broken at line 1"), "{error}");
-        assert!(!error.contains("hunter2"));
+    fn read(&self) -> Result<Content, DockerConfigError> {
+        for (file, form) in &self.files {
+            let unreadable = |source| DockerConfigError::Unreadable {
+                file: file.clone(),
+                source,
+            };
+            let origin = format!("the credentials file {}", file.display());
+            let mut bytes = Vec::new();
+            match File::open(file) {
+                Ok(file) => file.take(MAX_SIZE + 1).read_to_end(&mut bytes),
+                Err(error) if is_missing(&error) && !self.named => continue,
+                Err(error) => Err(error),
+            }
+            .map_err(unreadable)?;
+            if bytes.len() as u64 > MAX_SIZE {
+                let limit = format!("longer than the {} MiB that are read", MAX_SIZE >> 20);
+                return Err(unreadable(io::Error::other(limit)));
+            }
+            return Content::parse(origin, &bytes, *form);
+        }
+        let origin = self.files.first().map(|(file, _)| file.display());
+        Ok(Content {
+            origin: origin.map_or_else(String::new, |file| format!("the missing file {file}")),
+            file: Arc::default(),
+        })
     }
 }
+
+impl Content {
+    fn parse(origin: String, bytes: &[u8], form: Form) -> Result<Self, DockerConfigError> {
+        match DockerFile::parse(bytes, form) {
+            Ok(file) => Ok(Self {
+                origin,
+                file: Arc::new(file),
+            }),
+            Err((line, column)) => Err(DockerConfigError::Malformed {
+                origin,
+                line,
+                column,
+            }),
+        }
+    }
+}
+
+/// Whether nothing is there, even if it is for want of the folder.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
@@ -59,6 +58,8 @@ pub(super) async fn fetch(
     scopes: &Scopes,
     credential: &Credential,
 ) -> Result<Token, Failure> {
+    let named = http.refuse_address(&realm.url);
+    named.map_err(|error| explained(error.into(), realm))?;
     if let Credential::IdentityToken(token) = credential {
         let answer = http.send(&mut post(realm, scopes, token)).await;
         let answer = answer.map_err(|error| explained(error.into(), realm))?;
@@ -90,7 +91,7 @@ fn get(realm: &Realm, scopes: &Scopes, credential: &Credential) -> Request {
         Credential::Anonymous | Credential::RegistryToken(_) => None,
     };
     drop(query);
-    let request = Request::new(Method::GET, url);
+    let request = Request::new(Method::GET, url).whole(BODY);
     match header {
         Some(header) => request.header(AUTHORIZATION, header),
         None => request,
@@ -110,6 +111,7 @@ fn post(realm: &Realm, scopes: &Scopes, token: &Secret) -> Request {
     let form = form.query().unwrap_or_default().to_owned();
     let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
     Request::new(Method::POST, realm.url.clone())
+        .whole(BODY)
         .header(CONTENT_TYPE, kind)
         .payload(Payload::Bytes(form.into()))
 }
@@ -169,17 +171,6 @@ fn place(realm: &Realm) -> String {
         realm.url.origin().ascii_serialization(),
         realm.url.path()
     )
-}
-
-/// Splits base64 of `user:password`, as docker's configuration has it.
-pub(super) fn decode_pair(text: &str) -> Option<(String, Secret)> {
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(text.trim())
-        .ok()?;
-    let pair = String::from_utf8(bytes).ok()?;
-    let (user, password) = pair.split_once(':')?;
-    let password = password.trim_end_matches('\0');
-    (!user.is_empty()).then(|| (user.to_owned(), Secret::new(password)))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ const SESSIONS: usize = 64;
 
 /// Upload sessions that registries began instead of a mount, for the upload
 /// that has to follow.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::registry) struct Sessions(Mutex<VecDeque<Kept>>);
 
 impl Sessions {
@@ -109,5 +109,32 @@ impl Inner {
         if let Some(session) = self.sessions.take(repo, digest) {
             self.cancel(permit, &session.url, repo).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j14_only_so_many_sessions_are_kept() {
+        let sessions = Sessions::default();
+        let repo: Repository = "a".parse().unwrap();
+        let mut unused = 0;
+        for number in 0..1000 {
+            let digest = Digest::sha256(format!("{number}").as_bytes());
+            let url = format!("https://r.io/{number}").parse().unwrap();
+            let session = Session { url, least: 0 };
+            unused += usize::from(sessions.keep(&repo, &digest, session).is_some());
+            assert!(sessions.0.lock().unwrap().len() <= SESSIONS);
+        }
+        assert_eq!(
+            unused,
+            1000 - SESSIONS,
+            "they are handed out to be cancelled"
+        );
+        let last = Digest::sha256(b"999");
+        assert!(sessions.take(&repo, &last).is_some());
+        assert!(sessions.take(&repo, &last).is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Upload sessions: their beginning, where they stand, their end.
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION, RANGE};
+use reqwest::header::{HeaderMap, LOCATION, RANGE};
 use reqwest::{Method, StatusCode, Url};
 use tracing::debug;
 
@@ -19,7 +19,6 @@ use crate::store::ErrorKind;
 const LARGEST_LEAST: u64 = 64 << 20;
 
 /// Where to send the next part of an upload.
-#[derive(Debug)]
 pub(super) struct Session {
     pub(super) url: Url,
     /// What the registry wants a chunk to have at least, in bytes.
@@ -98,8 +97,8 @@ impl Inner {
         let sent = if self.is_own(session) {
             // Without signing in for it: Quay refuses tokens that name
             // deletion.
-            if let Ok(Some(known)) = self.auth.known(&Scopes::push(repo)).await {
-                request.headers.insert(AUTHORIZATION, known.header);
+            if let Ok(known) = self.auth.sign_in(&Scopes::push(repo)).await {
+                known.apply(&mut request.headers);
             }
             self.http.send_once(&mut request).await
         } else {

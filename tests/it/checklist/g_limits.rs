@@ -428,6 +428,37 @@ async fn g7_docker_hub_s_429_is_understood_in_every_form() {
 }
 
 #[tokio::test]
+async fn g8_a_403_that_means_too_many_requests_is_taken_for_a_429() {
+    let server = TestRegistry::start().await;
+    let client = registry_client(&server, Credential::Anonymous);
+    let text = "You have exceeded a secondary rate limit. Please wait a few minutes.";
+    for (headers, wait) in [(&[][..], 60), (&[("retry-after", "30")][..], 30)] {
+        let server = TestRegistry::start().await;
+        let client = registry_client(&server, Credential::Anonymous);
+        server.on("GET", "/a/", 1, Fault::reply(403, headers, text));
+        let digest = Descriptor::empty().digest;
+        let error = client.manifest(&repo("a"), &digest).await.unwrap_err();
+        let ErrorKind::RateLimited(Some(seen)) = error.kind() else {
+            panic!("{}", error.one_line());
+        };
+        assert_eq!(seen.as_secs(), wait);
+        assert!(error.one_line().contains(text), "{}", error.one_line());
+        assert!(client.allowance().quiet_until.is_some());
+    }
+    // Any other 403 is meant.
+    server.on("GET", "/a/", 1, Fault::reply(403, &[], "not for you"));
+    let digest = Descriptor::empty().digest;
+    let error = client.manifest(&repo("a"), &digest).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(
+        error.one_line().contains("not for you"),
+        "{}",
+        error.one_line()
+    );
+    assert!(client.allowance().quiet_until.is_none());
+}
+
+#[tokio::test]
 async fn g9_a_host_is_never_asked_for_more_at_once_than_it_may_be() {
     let server = TestRegistry::start().await;
     let client = registry_client_of(&server, Credential::Anonymous, 3);

@@ -5,8 +5,11 @@ pub(crate) mod bench;
 mod fault;
 pub(crate) mod images;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod recorded;
 mod registry;
+mod storm;
+pub(crate) mod tls;
 mod wire;
 
 use std::time::Duration;

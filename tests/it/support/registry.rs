@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use futures::TryStreamExt;
 use http::{HeaderMap, Method};
 use regmirror::embedded::{Options, router};
 use regmirror::store::{Hosted, MemoryStore};
@@ -17,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::auth::{Auth, Guard};
 use super::fault::{self, Fault, reply};
+use super::storm::Storm;
 use super::wire::{Ending, Wires};
 
 /// A request that has arrived.
@@ -70,6 +73,9 @@ struct Scenario {
     guard: Option<Guard>,
     without_referrers: bool,
     pulls: Option<PullLimit>,
+    storm: Option<Storm>,
+    /// How many bytes of blobs were sent.
+    sent: u64,
 }
 
 /// A limit on pulls as Docker Hub has it: only GETs of manifests count.
@@ -188,6 +194,22 @@ impl TestRegistry {
         script.dead_from = Some(script.requests + n);
     }
 
+    /// One request in five fails, in one way or another.
+    pub(crate) fn storm(&self, seed: u64) {
+        self.script.lock().storm = Some(Storm::new(seed));
+    }
+
+    /// How many requests the storm struck.
+    pub(crate) fn struck(&self) -> usize {
+        let script = self.script.lock();
+        script.storm.as_ref().map_or(0, |storm| storm.faults)
+    }
+
+    /// How many bytes of blobs were sent, those in vain too.
+    pub(crate) fn sent(&self) -> u64 {
+        self.script.lock().sent
+    }
+
     /// No fault is to happen any more.
     pub(crate) fn heal(&self) {
         let mut script = self.script.lock();
@@ -303,9 +325,11 @@ impl Scenario {
         let fits = |rule: &&mut Matching| {
             rule.times > 0 && rule.method == method && path.contains(&rule.path_part)
         };
-        let rule = self.matching.iter_mut().find(fits)?;
-        rule.times -= 1;
-        Some(rule.fault.clone())
+        if let Some(rule) = self.matching.iter_mut().find(fits) {
+            rule.times -= 1;
+            return Some(rule.fault.clone());
+        }
+        self.storm.as_mut()?.strike(method, path)
     }
 }
 
@@ -399,7 +423,15 @@ async fn play(
         }
     };
     script.log(format!("{line} {}", response.status().as_u16()));
-    response
+    match line.starts_with("GET ") && line.contains("/blobs/") {
+        true => response.map(|body| {
+            let sent = body.into_data_stream().inspect_ok(move |piece| {
+                script.lock().sent += piece.len() as u64;
+            });
+            Body::from_stream(sent)
+        }),
+        false => response,
+    }
 }
 
 /// Ends the connection's task, and so the connection. Unlike `panic!` it

@@ -292,6 +292,25 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_where_its_name_leads() {
+        let client = HttpClient::new("test/1").unwrap();
+        for (url, recorded, private) in [
+            ("https://a.test:5000/", None, false),
+            ("https://b.test:5000/", Some(Zone::Private), true),
+            ("https://c.test/", Some(Zone::Public), false),
+            ("https://10.0.0.1/", None, true),
+            ("https://8.8.8.8/", None, false),
+        ] {
+            let url: Url = url.parse().unwrap();
+            if let Some(zone) = recorded {
+                let host = url.host_str().unwrap();
+                client.pools.whereabouts.record(host, zone);
+            }
+            assert_eq!(client.is_private(&url), private, "{url}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_set_up_is_named() {
         let error = HttpClient::new("a\nb").unwrap_err().to_string();
         assert!(error.contains("user agent"), "{error}");

@@ -149,7 +149,7 @@ impl Whereabouts {
         known.get(host).is_some_and(|zone| *zone != Zone::Public)
     }
 
-    fn record(&self, host: &str, zone: Zone) {
+    pub(super) fn record(&self, host: &str, zone: Zone) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = known.entry(host.to_owned()).or_insert(zone);
         *before = zone.min(*before);

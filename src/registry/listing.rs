@@ -11,13 +11,14 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::auth::Scopes;
 use super::client::{Inner, Redirects};
 use super::failure::Failure;
 use super::links::next_page;
 use super::seam::driven;
-use crate::http::{Request, printable};
+use crate::http::{Request, Response, printable};
 use crate::oci::{Repository, Tag};
 use crate::store::{ErrorKind, Listing, Page, StoreError};
 
@@ -29,6 +30,9 @@ pub(super) const PAGES: usize = 10_000;
 
 /// How many names a list may have.
 const NAMES: usize = 1_000_000;
+
+/// How often a page is asked for from a registry that wants to be left alone.
+const ASKED: u32 = 3;
 
 /// How much of a page is read, in bytes.
 const BODY: usize = 8 << 20;
@@ -124,6 +128,30 @@ impl Inner {
 }
 
 impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
+    /// Asks for a page, and again when the registry only wants to be left alone
+    /// for a while. Nothing is held meanwhile.
+    async fn ask(&mut self, url: &Url) -> Result<Response, Failure> {
+        let mut asked = 1;
+        loop {
+            // No Accept for manifests here: Artifactory answers 406.
+            let request = Request::new(Method::GET, url.clone()).whole(BODY);
+            let sent = self.registry.send(request, &self.scopes, Redirects::Within);
+            let failure = match sent.await {
+                // Its body has been read: it gives its place back.
+                Ok((response, _)) if response.status() == 200 => return Ok(response),
+                Ok((response, _permit)) => Failure::of(response).await,
+                Err(failure) => failure,
+            };
+            match failure.kind {
+                ErrorKind::RateLimited(Some(wait)) if asked < ASKED => {
+                    asked += 1;
+                    sleep(wait).await;
+                }
+                _ => return Err(failure),
+            }
+        }
+    }
+
     async fn page(&mut self) -> Result<Option<Page<T>>, Failure> {
         let Some(url) = self.next.take() else {
             return Ok(None);
@@ -135,15 +163,7 @@ impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
         if self.pages.len() > PAGES {
             return Err(endless(format!("it has more than {PAGES} pages")));
         }
-        // No Accept for manifests here: Artifactory answers 406.
-        let request = Request::new(Method::GET, url.clone()).whole(BODY);
-        let (response, _permit) = self
-            .registry
-            .send(request, &self.scopes, Redirects::Within)
-            .await?;
-        if response.status() != 200 {
-            return Err(Failure::of(response).await);
-        }
+        let response = self.ask(&url).await?;
         let link = next_page(&url, response.headers())?;
         let body = response.bytes(BODY).await?;
         let raw: RawPage = serde_json::from_slice(&body)

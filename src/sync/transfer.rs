@@ -16,6 +16,10 @@ use crate::store::{Blob, Sink, Source, StoreError};
 /// costs one HEAD when its blob is met again.
 const REMEMBERED: usize = 100_000;
 
+/// How many repositories are remembered to have one blob. A forgotten one costs
+/// a mount or a HEAD when it is met again.
+const HOLDERS: usize = 256;
+
 /// How a blob came to be at the target.
 enum Delivery {
     /// An earlier delivery of this process brought it to the repository.
@@ -98,6 +102,10 @@ impl Transfers {
             let elsewhere = holders.first().cloned();
             self.bring(source, target, blob, elsewhere).await?
         };
+        if holders.len() >= HOLDERS && !holders.contains(target.repo) {
+            // Repositories are listed in this order, so it is likely done with.
+            holders.pop_first();
+        }
         holders.insert(target.repo.clone());
         tally.count(|totals| {
             match delivery {
@@ -194,6 +202,8 @@ impl<K: Hash + Eq, V: Default> Lanes<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::MediaType;
+    use crate::store::{Blob, MemoryStore};
 
     #[tokio::test]
     async fn j14_only_so_many_lanes_are_remembered() {
@@ -206,5 +216,36 @@ mod tests {
         assert!(known.len() <= REMEMBERED, "{}", known.len());
         assert!(known.contains_key(&0), "somebody is in it");
         drop((known, held));
+    }
+
+    #[tokio::test]
+    async fn j14_only_so_many_repositories_are_remembered_to_have_a_blob() {
+        let (source, target) = (MemoryStore::new("source"), MemoryStore::new("target"));
+        let base = Blob::from_bytes(MediaType::OCTET_STREAM, "base");
+        let descriptor = base.descriptor().clone();
+        let from = "a".parse().unwrap();
+        source.put_blob(&from, base).await.unwrap();
+        let (transfers, tally) = (Transfers::default(), Tally::default());
+        for number in 0..2 * HOLDERS {
+            let repo: Repository = format!("r{number:04}").parse().unwrap();
+            let source = End {
+                store: &source as &dyn Source,
+                repo: &from,
+            };
+            let target = End {
+                store: &target as &dyn Sink,
+                repo: &repo,
+            };
+            for _ in 0..2 {
+                let delivered = transfers.deliver(source, target, &descriptor, 1, &tally);
+                delivered.await.unwrap();
+            }
+            assert!(target.store.has_blob(&repo, &descriptor).await.unwrap());
+        }
+        let key = ("target".to_owned(), descriptor.digest.clone());
+        assert_eq!(transfers.blobs.enter(key).await.len(), HOLDERS);
+        let totals = tally.into_report("job", false).totals;
+        let shared = totals.blobs_shared;
+        assert_eq!(shared, 2 * HOLDERS as u64, "the one at hand is remembered");
     }
 }

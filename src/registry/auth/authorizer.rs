@@ -243,8 +243,46 @@ impl Authorizer {
 mod tests {
     use std::time::Duration;
 
+    use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+
     use super::*;
-    use crate::http::{HostOptions, HttpClient, RetryPolicy};
+    use crate::http::{HostOptions, HttpClient, RetryPolicy, Tls};
+
+    /// The realm that a registry at `registry` may name.
+    fn realm(registry: &str, realm: &str) -> Result<String, String> {
+        let url: Url = registry.parse().unwrap();
+        let client = HttpClient::new("test").unwrap();
+        let options = HostOptions::new("r.test").with_tls(Tls::Disabled);
+        let http = HostClient::new(&client, url.clone(), &options, RetryPolicy::default());
+        let host = "r.test".parse().unwrap();
+        let auth = Authorizer::new(host, Credential::Anonymous.into(), url, http);
+        let challenge = format!("Bearer realm=\"{realm}\",service=\"\"");
+        let mut headers = HeaderMap::new();
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_str(&challenge).unwrap());
+        let found = auth.realm(&Challenge::all(&headers)[0])?;
+        assert_eq!(found.service, None);
+        Ok(found.url.to_string())
+    }
+
+    #[test]
+    fn f11_a_realm_is_never_below_the_registry_s_scheme() {
+        let (plain, tls) = ("http://auth.test/token", "https://auth.test/token");
+        assert_eq!(realm("https://r.test/v2/", tls), Ok(tls.to_owned()));
+        assert_eq!(realm("http://r.test/v2/", tls), Ok(tls.to_owned()));
+        assert_eq!(realm("http://r.test/v2/", plain), Ok(plain.to_owned()));
+        for realm_text in [
+            plain,
+            "HTTP://auth.test/",
+            "//auth.test/",
+            "/token",
+            "ws://auth.test/",
+        ] {
+            let error = realm("https://r.test/v2/", realm_text).unwrap_err();
+            assert!(error.contains(&format!("{realm_text:?}")), "{error}");
+        }
+        let error = realm("https://r.test/v2/", "http://auth.test/?key=canary").unwrap_err();
+        assert!(!error.contains("canary"), "{error}");
+    }
 
     #[tokio::test]
     async fn j14_only_so_many_tokens_are_remembered() {

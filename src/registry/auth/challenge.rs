@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn challenges_are_found_in_every_arrangement() {
+    fn f1_challenges_are_found_in_every_arrangement() {
         for (headers, want) in [
             (
                 &[r#"Bearer realm="https://a/token",service="s",scope="repository:a:pull,push""#][..],
@@ -166,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_panics(text in any::<String>(), like in "[bB ,=\"\\\\a/:]{0,40}") {
+        fn f1_no_header_panics(text in any::<String>(), like in "[bB ,=\"\\\\a/:]{0,40}") {
             parse(&text);
             parse(&like);
         }

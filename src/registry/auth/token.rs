@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_read_in_every_form() {
+    fn f2_tokens_are_read_in_every_form_and_renewed_early() {
         for (body, header, seconds) in [
             (r#"{"token":"T","expires_in":300}"#, "Bearer T", 290),
             (r#"{"access_token":"T"}"#, "Bearer T", 50),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_request_names_service_scopes_and_user() {
+    fn f3_a_token_request_names_service_scopes_and_user() {
         let realm = Realm {
             url: "https://a.io/token?x=1".parse().unwrap(),
             service: Some("a b".to_owned()),

@@ -188,6 +188,30 @@ async fn g3_a_host_that_wants_silence_holds_no_place_in_the_pool() {
 }
 
 #[tokio::test]
+async fn g3_planning_waits_for_a_host_that_wants_silence() {
+    let bench = Bench::new().await;
+    push_image(bench.source.store(), &repo("a"), Some("1"), &[b"layer"]).await;
+    let wait = Fault::reply(429, &[("retry-after", "1")], "");
+    bench.source.on("GET", "/tags/list", 1, wait.clone());
+    bench.source.on("HEAD", "/manifests/1", 1, wait);
+    let entry = "source: SOURCE/a, target: TARGET/a, type: repository";
+    let began = Instant::now();
+    let run = bench.run_with(&[entry], SHORT, false).await;
+    assert_eq!(failures(&run), [""; 0]);
+    assert_eq!(run.totals.copied, 1);
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    assert_eq!(
+        bench.source.log()[..4],
+        [
+            "GET /v2/a/tags/list?n=1000 429",
+            "GET /v2/a/tags/list?n=1000 200",
+            "HEAD /v2/a/manifests/1 429",
+            "HEAD /v2/a/manifests/1 200",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn g4_the_wait_is_the_host_s_and_no_other_s() {
     let (busy, free) = (TestRegistry::start().await, TestRegistry::start().await);
     let client = registry_client(&busy, Credential::Anonymous);

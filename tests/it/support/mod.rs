@@ -3,6 +3,7 @@
 mod auth;
 pub(crate) mod bench;
 mod fault;
+pub(crate) mod helper;
 pub(crate) mod images;
 pub(crate) mod program;
 pub(crate) mod proxy;
@@ -15,7 +16,7 @@ mod wire;
 use std::time::Duration;
 
 use regmirror::http::{HostOptions, HttpClient, RetryPolicy, Tls};
-use regmirror::registry::{Credential, Registry};
+use regmirror::registry::{Keychain, Registry};
 
 pub(crate) use auth::Auth;
 pub(crate) use fault::{End, Fault};
@@ -33,14 +34,14 @@ pub(crate) fn client() -> reqwest::Client {
 }
 
 /// The client under test for a test registry, of few and short waits.
-pub(crate) fn registry_client(server: &TestRegistry, credential: Credential) -> Registry {
+pub(crate) fn registry_client(server: &TestRegistry, credential: impl Into<Keychain>) -> Registry {
     registry_client_of(server, credential, HostOptions::CONCURRENT)
 }
 
 /// The same, with so many requests at once in each direction.
 pub(crate) fn registry_client_of(
     server: &TestRegistry,
-    credential: Credential,
+    credential: impl Into<Keychain>,
     concurrent: usize,
 ) -> Registry {
     let options = HostOptions {

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::TryStreamExt;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
 use regmirror::embedded::{Options, router};
 use regmirror::store::{Hosted, MemoryStore};
@@ -383,7 +384,7 @@ async fn play(
             answer
         }
     };
-    let response = match fault {
+    let mut response = match fault {
         None => served(request).await,
         Some(Fault::Status(status)) => reply(status, &[], Vec::new()),
         Some(Fault::Reply {
@@ -424,12 +425,19 @@ async fn play(
     };
     script.log(format!("{line} {}", response.status().as_u16()));
     match line.starts_with("GET ") && line.contains("/blobs/") {
-        true => response.map(|body| {
-            let sent = body.into_data_stream().inspect_ok(move |piece| {
-                script.lock().sent += piece.len() as u64;
-            });
-            Body::from_stream(sent)
-        }),
+        true => {
+            // A stream does not tell its length.
+            if let Some(length) = response.body().size_hint().exact() {
+                let headers = response.headers_mut();
+                headers.entry(CONTENT_LENGTH).or_insert(length.into());
+            }
+            response.map(|body| {
+                let sent = body.into_data_stream().inspect_ok(move |piece| {
+                    script.lock().sent += piece.len() as u64;
+                });
+                Body::from_stream(sent)
+            })
+        }
         false => response,
     }
 }

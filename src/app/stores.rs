@@ -143,6 +143,7 @@ fn options(host: &Host, settings: &crate::config::Registry) -> HostOptions {
         ca: settings.ca.clone(),
         identity: settings.identity.clone(),
         concurrent: settings.concurrent.unwrap_or(HostOptions::CONCURRENT),
+        chunks: settings.chunks,
         idle: settings.idle.unwrap_or(HostOptions::IDLE),
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use fault::ConfigError;
 
-use crate::http::{Certificates, Identity, Secret, Tls, exposure};
+use crate::http::{Certificates, Chunks, Identity, Secret, Tls, exposure};
 use crate::oci::Host;
 use crate::sync::Job;
 
@@ -56,6 +56,8 @@ pub struct Registry {
     pub login: Option<Login>,
     /// How many requests may run at once, in each direction.
     pub concurrent: Option<usize>,
+    /// How large blobs are sent.
+    pub chunks: Chunks,
     /// How long it may keep silent.
     pub idle: Option<Duration>,
 }

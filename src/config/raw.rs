@@ -27,6 +27,8 @@ pub(super) struct Creds {
     pub(super) cred_expire: Option<String>,
     pub(super) cred_host: Option<String>,
     pub(super) req_concurrent: Option<i64>,
+    pub(super) blob_max: Option<i64>,
+    pub(super) blob_chunk: Option<i64>,
     pub(super) idle_timeout: Option<String>,
 }
 

@@ -184,7 +184,8 @@ impl HostClient {
     /// Sends `request`, again if that may help, and gives the last answer,
     /// whatever its status.
     ///
-    /// A body that streams passes once: then there is one attempt.
+    /// A body that streams passes once, and a request may say so of itself:
+    /// then there is one attempt.
     ///
     /// # Errors
     ///
@@ -227,7 +228,7 @@ impl HostClient {
                 self.state.leave_alone(Instant::now() + wait);
             }
             let delay = self.policy.next_delay(attempt, verdict, fastrand::f64());
-            let Some(delay) = delay.filter(|_| request.is_replayable()) else {
+            let Some(delay) = delay.filter(|_| request.is_repeatable()) else {
                 return sent
                     .map(|response| response.after(trail))
                     .map_err(|(cause, _)| HttpError::Transport { cause, trail });
@@ -247,6 +248,20 @@ impl HostClient {
             }
             sleep_until(until).await;
         }
+    }
+
+    /// Waits, as between two attempts at a request, after failed attempt number
+    /// `attempt` (from 1) at something that takes several. `false`, at once,
+    /// when that was the last one.
+    pub async fn pause(&self, attempt: u32) -> bool {
+        let delay = self
+            .policy
+            .next_delay(attempt, Verdict::Transient, fastrand::f64());
+        match delay {
+            Some(delay) => sleep(delay).await,
+            None => return false,
+        }
+        true
     }
 
     /// Sends `request` at most once and without waiting: for what is only a

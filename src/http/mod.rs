@@ -21,7 +21,7 @@ pub use body::{Streamed, exact_body};
 pub use client::HttpClient;
 pub use error::{HttpError, printable, printable_url};
 pub use host::{Class, HostClient, Permit};
-pub use options::{HostOptions, Tls};
+pub use options::{Chunks, HostOptions, Tls};
 pub use request::{Payload, Request, Response, Trail};
 pub use retry::{RetryPolicy, Verdict, retry_after, verdict_of_status};
 pub use secret::{Secret, exposure};

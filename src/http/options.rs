@@ -45,9 +45,32 @@ pub struct HostOptions {
     pub identity: Option<Identity>,
     /// How many requests may run at once, in each direction.
     pub concurrent: usize,
+    /// How large content is sent.
+    pub chunks: Chunks,
     /// How long the host may keep silent, or take nothing of a body that is
     /// sent to it. There is no limit on the whole.
     pub idle: Duration,
+}
+
+/// How content is sent to a host that takes it in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunks {
+    /// Content of more bytes than this is sent in pieces; without it, only when
+    /// the host refuses the whole.
+    pub above: Option<u64>,
+    /// How large a piece is, in bytes. One at a time is held in memory.
+    pub size: u64,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self {
+            above: None,
+            // More than the 5 MiB that S3, where most registries store, wants
+            // of a part.
+            size: 8 << 20,
+        }
+    }
 }
 
 impl HostOptions {
@@ -66,6 +89,7 @@ impl HostOptions {
             ca: None,
             identity: None,
             concurrent: Self::CONCURRENT,
+            chunks: Chunks::default(),
             idle: Self::IDLE,
         }
     }

@@ -33,6 +33,9 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub payload: Payload,
+    /// Whether an attempt that failed may have had its effect, which must not
+    /// happen twice.
+    once: bool,
     /// How much of a success's body belongs to the answer, in bytes; see
     /// [`whole`](Self::whole).
     whole: Option<usize>,
@@ -79,6 +82,7 @@ impl Request {
             url,
             headers: HeaderMap::new(),
             payload: Payload::Empty,
+            once: false,
             whole: None,
         }
     }
@@ -94,6 +98,18 @@ impl Request {
     #[must_use]
     pub fn payload(self, payload: Payload) -> Self {
         Self { payload, ..self }
+    }
+
+    /// The same request, not to be repeated after a failure before somebody has
+    /// looked what came of it.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    /// Whether a failed attempt may simply be followed by another.
+    pub(super) fn is_repeatable(&self) -> bool {
+        !self.once && self.is_replayable()
     }
 
     /// Makes the body of a success a part of the answer: when it breaks off,

@@ -118,9 +118,7 @@ impl Source for LayoutStore {
     }
 
     async fn blob(&self, repo: &Repository, blob: &Descriptor) -> Result<Blob, StoreError> {
-        let size = self.blob_size(repo, &blob.digest).await?.unwrap_or(0);
-        let body = self.read_blob(repo, &blob.digest, 0..size).await?;
-        Ok(Blob::verified(blob, format!("{}/{repo}", self.name), body))
+        Blob::hosted(self, repo, blob).await
     }
 
     fn tags<'a>(&'a self, repo: &Repository) -> Listing<'a, Tag> {

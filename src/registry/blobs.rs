@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use reqwest::Method;
 
 use super::auth::Scopes;
 use super::client::{Inner, Redirects};
 use super::download;
 use super::failure::Failure;
-use crate::http::Request;
+use super::seam::driven;
+use crate::http::{Class, Permit, Request};
 use crate::oci::{Descriptor, Digest, Repository};
-use crate::store::{Blob, StoreError};
+use crate::store::{Blob, BlobStream, Content, StoreError};
 
 impl Inner {
     pub(super) async fn has_blob(
@@ -18,24 +20,36 @@ impl Inner {
         repo: &Repository,
         blob: &Descriptor,
     ) -> Result<bool, Failure> {
-        let url = self.url(repo, &format!("blobs/{}", blob.digest))?;
-        let request = Request::new(Method::HEAD, url);
-        let (response, _permit) = self
-            .send(request, &Scopes::pull(repo), Redirects::Anywhere)
-            .await?;
-        let there = match response.status().as_u16() {
-            // A blob of another length is damaged, and worth a new upload. Some
-            // proxies answer every HEAD with 0, which therefore says nothing.
-            200 => response
-                .content_length()
-                .is_none_or(|told| told == 0 || told == blob.size),
-            404 => false,
-            _ => return Err(Failure::of(response).await),
-        };
+        let permit = self.http.permit(Class::Read).await;
+        let there = self.is_there(&permit, repo, blob).await?;
         if there {
-            self.give_up_session(repo, &blob.digest).await;
+            self.give_up_session(&permit, repo, &blob.digest).await;
         }
         Ok(there)
+    }
+
+    /// The same, under a permit that is held already.
+    pub(super) async fn is_there(
+        &self,
+        permit: &Permit,
+        repo: &Repository,
+        blob: &Descriptor,
+    ) -> Result<bool, Failure> {
+        let url = self.url(repo, &format!("blobs/{}", blob.digest))?;
+        let request = Request::new(Method::HEAD, url);
+        let scopes = Scopes::pull(repo);
+        let response = self
+            .send_with(permit, request, &scopes, Redirects::Anywhere)
+            .await?;
+        match response.status().as_u16() {
+            // A blob of another length is damaged, and worth a new upload. Some
+            // proxies answer every HEAD with 0, which therefore says nothing.
+            200 => Ok(response
+                .content_length()
+                .is_none_or(|told| told == 0 || told == blob.size)),
+            404 => Ok(false),
+            _ => Err(Failure::of(response).await),
+        }
     }
 
     pub(super) async fn blob(
@@ -44,8 +58,13 @@ impl Inner {
         blob: &Descriptor,
     ) -> Result<Blob, StoreError> {
         let origin = self.repository(repo);
-        let body = download::open(self, repo, blob).await?;
-        Ok(Blob::verified(blob, origin, body))
+        let content = Remote {
+            registry: self,
+            repo: repo.clone(),
+            blob: blob.clone(),
+        };
+        let body = content.read_from(0).await?;
+        Ok(Blob::verified(blob, origin, body).with_content(content))
     }
 
     pub(super) async fn delete_blob(
@@ -54,5 +73,21 @@ impl Inner {
         digest: &Digest,
     ) -> Result<(), Failure> {
         self.delete(repo, &format!("blobs/{digest}")).await
+    }
+}
+
+/// A blob of a registry.
+struct Remote {
+    registry: Arc<Inner>,
+    repo: Repository,
+    blob: Descriptor,
+}
+
+#[async_trait]
+impl Content for Remote {
+    async fn read_from(&self, offset: u64) -> Result<BlobStream, StoreError> {
+        let (registry, repo) = (Arc::clone(&self.registry), self.repo.clone());
+        let blob = self.blob.clone();
+        driven(async move { download::open(registry, &repo, &blob, offset).await }).await
     }
 }

@@ -15,7 +15,8 @@ use super::referrers::Fallbacks;
 use super::upload::Sessions;
 use super::warnings::Warnings;
 use crate::http::{
-    Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy, retry_after,
+    Chunks, Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy,
+    retry_after,
 };
 use crate::oci::{Host, Repository, TagOrDigest};
 use crate::store::{ErrorKind, StoreError};
@@ -38,6 +39,7 @@ pub(super) struct Inner {
     pub(super) http: HostClient,
     pub(super) auth: Authorizer,
     pub(super) sessions: Sessions,
+    pub(super) chunks: Chunks,
     pub(super) fallbacks: Fallbacks,
     warnings: Warnings,
     pub(super) ledger: Ledger,
@@ -94,6 +96,7 @@ impl Registry {
                 http,
                 auth,
                 sessions: Sessions::default(),
+                chunks: options.chunks,
                 fallbacks: Fallbacks::default(),
                 warnings: Warnings::default(),
                 ledger: Ledger::default(),
@@ -288,10 +291,12 @@ impl Inner {
             if !request.is_replayable() {
                 // The body has passed. Whoever has it can send it again, and
                 // there is a fresh token for that now.
-                return Err(Failure::new(
+                let mut failure = Failure::new(
                     ErrorKind::Unavailable,
                     "the registry wanted a new token in the middle of an upload",
-                ));
+                );
+                failure.status = Some(StatusCode::UNAUTHORIZED);
+                return Err(failure);
             }
         }
     }

@@ -20,11 +20,12 @@ const CUTS: u32 = 3;
 
 type Body = BoxStream<'static, Result<Bytes, HttpError>>;
 
-/// Begins to read a blob. The bytes are not verified yet.
+/// Begins to read a blob at byte `offset`. The bytes are not verified yet.
 pub(super) async fn open(
     registry: Arc<Inner>,
     repo: &Repository,
     blob: &Descriptor,
+    offset: u64,
 ) -> Result<BlobStream, StoreError> {
     // One place for the whole body: whoever reads on after a cut while holding
     // a place to write must not have to wait for one to read.
@@ -35,11 +36,13 @@ pub(super) async fn open(
         blob: blob.clone(),
         permit,
         body: None,
-        position: 0,
+        position: offset,
+        opened: offset,
+        restarted: false,
         cuts: 0,
     };
     let body = download
-        .open_at(0)
+        .open_on()
         .await
         .map_err(|failure| download.error(failure))?;
     download.body = Some(body);
@@ -59,9 +62,13 @@ struct Download {
     blob: Descriptor,
     permit: Permit,
     body: Option<Body>,
-    /// How many bytes have been given on.
+    /// Where in the blob the next byte belongs.
     position: u64,
-    /// How often it broke off since the last byte.
+    /// Where it stood when the body was opened.
+    opened: u64,
+    /// It was read from its beginning, since reading on failed.
+    restarted: bool,
+    /// How many bodies in a row broke off before their first byte.
     cuts: u32,
 }
 
@@ -71,12 +78,11 @@ impl Download {
         loop {
             let mut body = match self.body.take() {
                 Some(body) => body,
-                None => self.open_at(self.position).await?,
+                None => self.open_on().await?,
             };
             let cut = match body.next().await {
                 Some(Ok(chunk)) => {
                     self.position += chunk.len() as u64;
-                    self.cuts = 0;
                     self.body = Some(body);
                     return Ok(Some(chunk));
                 }
@@ -86,7 +92,10 @@ impl Download {
                 Some(Err(error)) => error.to_string(),
                 None => "the connection was closed".to_owned(),
             };
-            self.cuts += 1;
+            self.cuts = match self.position > self.opened {
+                true => 0,
+                false => self.cuts + 1,
+            };
             let place = format!(
                 "broke off after {} of {} bytes",
                 self.position, self.blob.size
@@ -96,12 +105,40 @@ impl Download {
                 return Err(Failure::new(ErrorKind::Unavailable, text));
             }
             debug!(blob.digest = %self.blob.digest, "reading on: {place}: {cut}");
+            if self.cuts > 0 {
+                // Where nothing is repeated, there is no wait.
+                self.registry.http.pause(self.cuts).await;
+            }
+        }
+    }
+
+    /// The body from where it stands. A server that cannot go on there is asked
+    /// for the whole, once.
+    async fn open_on(&mut self) -> Result<Body, Failure> {
+        let stands = self.position;
+        self.opened = stands;
+        let failure = match self.open_at(stands).await? {
+            Opened::Here(body) => return Ok(body),
+            Opened::Elsewhere(failure) => failure,
+        };
+        if self.restarted {
+            return Err(failure);
+        }
+        self.restarted = true;
+        debug!(
+            blob.digest = %self.blob.digest,
+            "reading from the beginning: {}",
+            failure.text(),
+        );
+        match self.open_at(0).await? {
+            Opened::Here(body) => Ok(skipping(body, stands)),
+            Opened::Elsewhere(failure) => Err(failure),
         }
     }
 
     /// The body from `offset` on. Always asks the registry: a signed URL of
     /// its storage may have expired.
-    async fn open_at(&mut self, offset: u64) -> Result<Body, Failure> {
+    async fn open_at(&mut self, offset: u64) -> Result<Opened, Failure> {
         let url = self
             .registry
             .url(&self.repo, &format!("blobs/{}", self.blob.digest))?;
@@ -116,39 +153,37 @@ impl Download {
             .registry
             .send_with(&self.permit, request, &scopes, Redirects::Anywhere)
             .await?;
-        let corrupt = |text: String| Err(Failure::new(ErrorKind::Corrupt, text));
+        let size = self.blob.size;
         match response.status().as_u16() {
             200 => {
-                let size = self.blob.size;
                 if let Some(length) = response.content_length().filter(|length| *length != size) {
-                    return corrupt(format!(
-                        "it has {length} bytes there, but should have {size}"
+                    return Err(Failure::new(
+                        ErrorKind::Corrupt,
+                        format!("it has {length} bytes there, but should have {size}"),
                     ));
                 }
                 // From the beginning, although a part was asked for.
-                Ok(skipping(response.into_stream(), offset))
+                Ok(Opened::Here(skipping(response.into_stream(), offset)))
             }
             206 if offset > 0 => {
                 let range = response
                     .text_header(CONTENT_RANGE.as_str())
                     .unwrap_or_default();
-                match range_start(range, self.blob.size) {
-                    Some(start) if start == offset => Ok(response.into_stream()),
-                    _ => Err(Failure::new(
-                        ErrorKind::Malformed,
-                        format!(
-                            "asked for the bytes from {offset} on, the answer is {:?}",
-                            crate::http::printable(range, 100)
-                        ),
-                    )),
+                if is_rest(range, offset, size) {
+                    return Ok(Opened::Here(response.into_stream()));
                 }
+                Ok(Opened::Elsewhere(Failure::new(
+                    ErrorKind::Malformed,
+                    format!(
+                        "asked for the bytes from {offset} on, the answer is {:?}",
+                        crate::http::printable(range, 100)
+                    ),
+                )))
             }
-            416 if offset > 0 => {
-                let size = self.blob.size;
-                corrupt(format!(
-                    "it ends after {offset} bytes there, but should have {size}"
-                ))
-            }
+            416 if offset > 0 => Ok(Opened::Elsewhere(Failure::new(
+                ErrorKind::Corrupt,
+                format!("it ends after {offset} bytes there, but should have {size}"),
+            ))),
             _ => Err(Failure::of(response).await),
         }
     }
@@ -161,15 +196,30 @@ impl Download {
     }
 }
 
-/// The start of `Content-Range: bytes START-END/SIZE`, if it is of a whole of
-/// `size` bytes (RFC 9110, section 14.4).
-fn range_start(header: &str, size: u64) -> Option<u64> {
-    let (range, whole) = header.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let whole = whole.trim();
-    if whole != "*" && whole.parse() != Ok(size) {
-        return None;
-    }
-    range.split_once('-')?.0.trim().parse().ok()
+/// What comes of asking for the bytes from some place on.
+enum Opened {
+    /// These bytes.
+    Here(Body),
+    /// Others, or none.
+    Elsewhere(Failure),
+}
+
+/// Whether `Content-Range: bytes START-END/SIZE` is of the bytes from `start`
+/// on, of a whole of `size` (RFC 9110, section 14.4). They may end sooner: what
+/// is missing is asked for then.
+fn is_rest(header: &str, start: u64, size: u64) -> bool {
+    let parts = header.trim().strip_prefix("bytes ").and_then(|text| {
+        let (range, whole) = text.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        Some((first.trim(), last.trim(), whole.trim()))
+    });
+    let Some((first, last, whole)) = parts else {
+        return false;
+    };
+    let last = last.parse().ok();
+    first.parse() == Ok(start)
+        && last.is_some_and(|last| (start..size).contains(&last))
+        && (whole == "*" || whole.parse() == Ok(size))
 }
 
 /// `body` without its first `count` bytes.
@@ -199,18 +249,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_range_of_the_same_whole_counts() {
-        for (header, start) in [
-            ("bytes 5-9/10", Some(5)),
-            ("bytes 5-9/*", Some(5)),
-            ("bytes 0-9/10", Some(0)),
-            ("bytes 5-9/11", None),
-            ("bytes */10", None),
-            ("5-9/10", None),
-            ("bytes 5-9", None),
-            ("", None),
+    fn b7_only_the_asked_part_of_the_same_whole_counts() {
+        for (header, fits) in [
+            ("bytes 5-9/10", true),
+            ("bytes 5-9/*", true),
+            ("bytes 5-7/10", true),
+            ("bytes 4-9/10", false),
+            ("bytes 6-9/10", false),
+            ("bytes 0-9/10", false),
+            ("bytes 5-10/10", false),
+            ("bytes 5-10/*", false),
+            ("bytes 5-4/10", false),
+            ("bytes 5-9/11", false),
+            ("bytes */10", false),
+            ("5-9/10", false),
+            ("bytes 5-9", false),
+            ("", false),
         ] {
-            assert_eq!(range_start(header, 10), start, "{header}");
+            assert_eq!(is_rest(header, 5, 10), fits, "{header}");
         }
     }
 

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn locations_are_followed_but_never_out_of_tls() {
+    fn c3_locations_are_followed_but_never_out_of_tls() {
         let from = "https://r.io/v2/a/blobs/uploads/";
         for (location, want) in [
             (
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_joins_whatever_query_there_is() {
+    fn c2_the_digest_joins_whatever_query_there_is() {
         let digest = Digest::sha256(b"");
         for (session, before) in [
             ("https://r.io/u", "https://r.io/u?"),

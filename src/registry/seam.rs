@@ -83,7 +83,7 @@ impl Source for Registry {
 
     async fn blob(&self, repo: &Repository, blob: &Descriptor) -> Result<Blob, StoreError> {
         let (inner, repo, blob) = (self.inner(), repo.clone(), blob.clone());
-        driven(async move { inner.blob(&repo, &blob).await }).await
+        inner.blob(&repo, &blob).await
     }
 
     fn tags<'a>(&'a self, repo: &Repository) -> Listing<'a, Tag> {

@@ -99,6 +99,12 @@ impl StoreError {
         self
     }
 
+    /// The same failure, seen as `kind`.
+    #[must_use]
+    pub fn with_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// The class of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -8,7 +8,7 @@ mod memory;
 mod seam;
 
 pub use allowance::{Allowance, Pulls};
-pub use blob::{Blob, BlobStream};
+pub use blob::{Blob, BlobStream, Content};
 pub use error::{ErrorKind, StoreError, chain};
 pub use memory::MemoryStore;
 pub use seam::{Hosted, Listing, Page, Sink, Source, Upload};

@@ -169,10 +169,9 @@ impl<'a> Copier<'a> {
         // Also where it is not needed: the manifest that says so goes on to
         // clients that may take it at its word.
         self.embedded(blob)?;
-        let attempts = self.shared.limits.attempts;
         self.shared
             .transfers
-            .deliver(self.source, self.target, blob, attempts, self.shared.tally)
+            .deliver(self.source, self.target, blob, self.shared.tally)
             .await
     }
 

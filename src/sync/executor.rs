@@ -27,7 +27,7 @@ pub struct Limits {
     pub images: usize,
     /// Blobs of one image that are copied at once.
     pub blobs: usize,
-    /// How often a blob is begun before its failure is the image's.
+    /// How often an image is begun when a store wants to be left alone.
     pub attempts: u32,
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
 use super::executor::Limits;
 use super::report::Tally;
 use crate::oci::{Descriptor, Digest, Repository};
-use crate::store::{Blob, ErrorKind, Sink, Source, StoreError};
+use crate::store::{Blob, Sink, Source, StoreError};
 
 /// How many lanes are remembered before idle ones are dropped. A dropped lane
 /// costs one HEAD when its blob is met again.
@@ -92,7 +92,6 @@ impl Transfers {
         source: End<'_, dyn Source>,
         target: End<'_, dyn Sink>,
         blob: &Descriptor,
-        attempts: u32,
         tally: &Tally,
     ) -> Result<(), StoreError> {
         let key = (target.store.name().to_owned(), blob.digest.clone());
@@ -101,8 +100,7 @@ impl Transfers {
             Delivery::Shared
         } else {
             let elsewhere = holders.first().cloned();
-            self.bring(source, target, blob, elsewhere, attempts)
-                .await?
+            self.bring(source, target, blob, elsewhere).await?
         };
         if holders.len() >= HOLDERS && !holders.contains(target.repo) {
             // Repositories are listed in this order, so it is likely done with.
@@ -130,7 +128,6 @@ impl Transfers {
         target: End<'_, dyn Sink>,
         blob: &Descriptor,
         elsewhere: Option<Repository>,
-        attempts: u32,
     ) -> Result<Delivery, StoreError> {
         let End { store, repo } = target;
         if let Some(from) = elsewhere
@@ -144,7 +141,15 @@ impl Transfers {
         if source.store.name() == store.name() && store.mount_blob(repo, blob, source.repo).await? {
             return Ok(Delivery::Mounted);
         }
-        copy(source, target, blob, attempts).await?;
+        // What can be repeated of it, the stores repeat.
+        let content = match blob.embedded() {
+            Ok(Some(bytes)) => {
+                let body = futures::stream::iter([Ok(bytes.clone())]).boxed();
+                Blob::verified(blob, "its descriptor's data", body).with_content(bytes)
+            }
+            _ => source.store.blob(source.repo, blob).await?,
+        };
+        store.put_blob(repo, content).await?;
         Ok(Delivery::Copied)
     }
 
@@ -165,42 +170,6 @@ impl Transfers {
         let store = target.store.name().to_owned();
         let key = (turn, store, target.repo.clone(), digest.clone());
         self.manifests.enter(key).await
-    }
-}
-
-/// Streams a blob across. A stream that breaks is begun anew: an upload whose
-/// body was cut cannot be replayed by the store alone.
-async fn copy(
-    source: End<'_, dyn Source>,
-    target: End<'_, dyn Sink>,
-    blob: &Descriptor,
-    attempts: u32,
-) -> Result<(), StoreError> {
-    let mut attempt = 1;
-    loop {
-        let result = async {
-            let body = match blob.embedded() {
-                Ok(Some(bytes)) => {
-                    let body = futures::stream::iter([Ok(bytes)]).boxed();
-                    Blob::verified(blob, "its descriptor's data", body)
-                }
-                _ => source.store.blob(source.repo, blob).await?,
-            };
-            target.store.put_blob(target.repo, body).await
-        };
-        match result.await {
-            // The store waits by itself for as long as it was asked to.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::Unavailable | ErrorKind::RateLimited(_)
-                ) && attempt < attempts =>
-            {
-                tracing::warn!(digest = %blob.digest, attempt, %error, "a blob is sent again");
-                attempt += 1;
-            }
-            result => return result,
-        }
     }
 }
 

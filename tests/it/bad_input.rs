@@ -1,6 +1,7 @@
 //! Sources that are damaged, hostile or away: one clear line each, and
 //! everything else goes on.
 
+use regmirror::app::RetryPolicy;
 use regmirror::oci::Draft;
 
 use crate::support::Fault;
@@ -157,7 +158,7 @@ async fn a_busy_target_gets_the_blob_again() {
     bench
         .target
         .on("PUT", "/blobs/uploads/", 1, Fault::Status(429));
-    let summary = bench.run(&[GOOD]).await;
+    let summary = bench.run_with(&[GOOD], RetryPolicy::default(), false).await;
     assert_eq!(failures(&summary), Vec::<String>::new());
     assert_eq!(summary.totals.copied, 1);
 }

@@ -2,6 +2,7 @@
 //! checklist, named after the line's id.
 
 mod a_names;
+mod b_blobs;
 mod b_pull;
 mod c_push;
 mod d_order;

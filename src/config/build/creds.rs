@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{optional_text, text};
 use crate::config::fault::Faults;
 use crate::config::{Login, Registry, duration, raw};
-use crate::http::{Certificates, Identity, Secret, Tls};
+use crate::http::{Certificates, Chunks, Identity, Secret, Tls};
 use crate::oci::Host;
 
 pub(super) fn registries(
@@ -50,6 +50,7 @@ pub(super) fn registries(
             identity: identity(number, entry, faults),
             login: login(number, entry, faults, warnings),
             concurrent,
+            chunks: chunks(number, entry, faults),
             idle: idle(&at("idleTimeout"), entry.idle_timeout.as_deref(), faults),
         };
         if let Some(host) = host
@@ -59,6 +60,37 @@ pub(super) fn registries(
         }
     }
     registries
+}
+
+/// How large blobs are sent. As for regsync, 0 stands for the default.
+fn chunks(number: usize, entry: &raw::Creds, faults: &mut Faults) -> Chunks {
+    /// One chunk for each upload is held in memory.
+    const MOST: u64 = 1 << 30;
+    let at = |key: &str| format!("creds[{number}].{key}");
+    let usual = Chunks::default();
+    let above = match entry.blob_max {
+        None | Some(-1 | 0) => None,
+        Some(size) => {
+            let size = u64::try_from(size).ok();
+            if size.is_none() {
+                let message = "expected a number of bytes, or -1 for no limit";
+                faults.add(at("blobMax"), message);
+            }
+            size
+        }
+    };
+    let size = match entry.blob_chunk {
+        None | Some(0) => usual.size,
+        Some(size) => match u64::try_from(size) {
+            Ok(size) if size <= MOST => size,
+            _ => {
+                let message = format!("expected a number of bytes from 0 to {MOST}");
+                faults.add(at("blobChunk"), message);
+                usual.size
+            }
+        },
+    };
+    Chunks { above, size }
 }
 
 fn certificates(at: &str, text: Option<&String>, faults: &mut Faults) -> Option<Certificates> {
@@ -172,4 +204,36 @@ fn helper(
         // As in regsync, none at all is the usual.
         kept: kept.filter(|kept| !kept.is_zero()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_as_regsync_has_them() {
+        let read = |blob_max, blob_chunk| {
+            let entry = raw::Creds {
+                blob_max,
+                blob_chunk,
+                ..raw::Creds::default()
+            };
+            let mut faults = Faults::default();
+            let chunks = chunks(3, &entry, &mut faults);
+            faults.unless_any(chunks).map_err(|faults| {
+                let lines = faults.iter().map(ToString::to_string);
+                lines.collect::<Vec<_>>().join("\n")
+            })
+        };
+        let usual = Chunks::default();
+        assert_eq!(read(None, None), Ok(usual));
+        assert_eq!(read(Some(-1), Some(0)), Ok(usual));
+        assert_eq!(read(Some(0), None), Ok(usual));
+        let (above, size) = (Some(1000), 500);
+        assert_eq!(read(Some(1000), Some(500)), Ok(Chunks { above, size }));
+        let told = read(Some(-2), Some(-1)).unwrap_err();
+        assert!(told.contains("creds[3].blobMax: expected"), "{told}");
+        assert!(told.contains("creds[3].blobChunk: expected"), "{told}");
+        assert!(read(None, Some(1 << 31)).is_err());
+    }
 }

@@ -1,5 +1,7 @@
 //! Blobs: whole or not at all, in the repository they were put in.
 
+use bytes::Bytes;
+use futures::TryStreamExt;
 use regmirror::oci::{Algorithm, Descriptor, Digest, MediaType};
 use regmirror::store::{ErrorKind, Sink};
 
@@ -8,6 +10,7 @@ use super::{arriving, backends, put_text, repo};
 backends! {
     memory layout registry older_registry;
     what_was_put_is_read_back
+    a_blob_is_read_again_from_any_place
     a_sha512_blob_is_read_back
     wrong_content_is_refused_and_leaves_nothing
     a_wrong_blob_can_be_put_right
@@ -35,6 +38,25 @@ async fn what_was_put_is_read_back(store: &dyn Sink) {
         let read = store.blob(&repo, &descriptor).await.unwrap();
         assert_eq!(read.descriptor().digest, descriptor.digest);
         assert!(read.into_bytes().await.unwrap() == content, "{size} bytes");
+    }
+}
+
+/// As a receiver does that was cut off, and goes on with what it has not got.
+async fn a_blob_is_read_again_from_any_place(store: &dyn Sink) {
+    let repo = repo("team/app");
+    // Longer than what is read again at most.
+    let content: Vec<u8> = (0..9_u32 << 18).flat_map(u32::to_le_bytes).collect();
+    let descriptor = Descriptor::of(MediaType::OCI_LAYER_GZIP, &content);
+    let pieces: Vec<&[u8]> = content.chunks(100_000).collect();
+    store
+        .put_blob(&repo, arriving(&descriptor, &pieces))
+        .await
+        .unwrap();
+    let mut blob = store.blob(&repo, &descriptor).await.unwrap();
+    for offset in [5, 0, (8 << 20) + 7, 8 << 20, 1, content.len()] {
+        let body = blob.stream_from(offset as u64).await.unwrap();
+        let rest: Vec<Bytes> = body.try_collect().await.unwrap();
+        assert!(rest.concat() == content[offset..], "from {offset} on");
     }
 }
 

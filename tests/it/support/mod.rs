@@ -44,6 +44,19 @@ pub(crate) fn registry_client_of(
     credential: impl Into<Keychain>,
     concurrent: usize,
 ) -> Registry {
+    let options = HostOptions {
+        concurrent,
+        ..HostOptions::new(server.address())
+    };
+    registry_client_with(server, credential, options)
+}
+
+/// The same, reached as `options` say, but for TLS.
+pub(crate) fn registry_client_with(
+    server: &TestRegistry,
+    credential: Credential,
+    options: HostOptions,
+) -> Registry {
     let retry = RetryPolicy {
         attempts: 3,
         base: Duration::from_millis(2),
@@ -51,10 +64,7 @@ pub(crate) fn registry_client_of(
         patience: Duration::from_millis(1500),
     };
     let host = server.address().parse().expect("an address is a host");
-    let options = HostOptions {
-        concurrent,
-        ..HostOptions::new(server.address()).with_tls(Tls::Disabled)
-    };
+    let options = options.with_tls(Tls::Disabled);
     let client = HttpClient::new("regmirror-test").expect("a client");
     Registry::new(host, &options, credential, &client, retry).expect("a valid address")
 }

@@ -237,7 +237,7 @@ mod tests {
                 repo: &repo,
             };
             for _ in 0..2 {
-                let delivered = transfers.deliver(source, target, &descriptor, 1, &tally);
+                let delivered = transfers.deliver(source, target, &descriptor, &tally);
                 delivered.await.unwrap();
             }
             assert!(target.store.has_blob(&repo, &descriptor).await.unwrap());

@@ -54,7 +54,7 @@ pub(crate) fn registry_client_of(
 /// The same, reached as `options` say, but for TLS.
 pub(crate) fn registry_client_with(
     server: &TestRegistry,
-    credential: Credential,
+    credential: impl Into<Keychain>,
     options: HostOptions,
 ) -> Registry {
     let retry = RetryPolicy {

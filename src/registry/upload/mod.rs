@@ -25,9 +25,6 @@ use send::Reader;
 use session::{Session, Standing};
 use setback::Setback;
 
-/// How often an upload may be cut off without the registry having got on.
-const CUTS: u32 = 3;
-
 /// How often another session is begun because the registry has lost one.
 const LOST: u32 = 2;
 
@@ -250,7 +247,7 @@ impl Upload<'_> {
     /// Goes on where the registry stands, if it says so.
     async fn resume(&mut self, permit: &Permit, failure: Failure) -> Next {
         self.cuts += 1;
-        if self.cuts >= CUTS || !self.registry.http.pause(self.cuts).await {
+        if !self.registry.http.pause(self.cuts).await {
             let failure = match self.cuts {
                 1 => failure,
                 cuts => failure.explained(&format!("broke off {cuts} times without progress")),

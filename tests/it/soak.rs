@@ -113,8 +113,9 @@ async fn a_run_through_a_storm_ends_complete_and_correct() {
          {extra} more were read"
     );
     assert!(struck * 7 > requests, "{struck} of {requests}");
-    // A cut body is read on, not read again.
-    assert!(extra * 4 < needed, "{extra} on top of {needed}");
+    // A body that is cut is read on. Only what the target refused after it was
+    // sent is read again.
+    assert!(extra * 2 < needed, "{extra} on top of {needed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,11 +41,7 @@ async fn fails(bench: &Bench, entries: &[&str], words: &[&str]) {
 }
 
 fn reply(body: &str, kind: &str) -> Fault {
-    Fault::Reply {
-        status: 200,
-        headers: vec![("content-type".to_owned(), kind.to_owned())],
-        body: body.as_bytes().to_vec(),
-    }
+    Fault::reply(200, &[("content-type", kind)], body)
 }
 
 #[tokio::test]

@@ -23,16 +23,6 @@ pub(crate) fn tag(text: &str) -> TagOrDigest {
     TagOrDigest::Tag(text.parse().unwrap())
 }
 
-pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Fault {
-    let headers = headers.iter();
-    let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Fault::Reply {
-        status,
-        headers: headers.collect(),
-        body: body.into(),
-    }
-}
-
 /// A registry, and an anonymous client for it.
 pub(crate) async fn started() -> (TestRegistry, Registry) {
     let server = TestRegistry::start().await;

@@ -5,7 +5,7 @@ use regmirror::oci::Digest;
 use regmirror::registry::{Credential, Registry};
 use regmirror::store::{Blob, ErrorKind, Sink, Source};
 
-use crate::registry_client::{blob, manifest, reply, repo, started, stored, tag};
+use crate::registry_client::{blob, manifest, repo, started, stored, tag};
 use crate::support::bench::{Bench, failures};
 use crate::support::images::{push_image, tagged};
 use crate::support::{Auth, Fault, TestRegistry, registry_client};
@@ -57,7 +57,7 @@ async fn b2_where_head_does_not_tell_one_get_does() {
         Fault::Status(400),
         Fault::Status(403),
         Fault::Status(200),
-        reply(200, &[("docker-content-digest", "md5:abc")], ""),
+        Fault::reply(200, &[("docker-content-digest", "md5:abc")], ""),
     ] {
         server.clear_log();
         server.on("HEAD", "/manifests/", 1, head.clone());
@@ -80,7 +80,7 @@ async fn b2_where_head_does_not_tell_one_get_does() {
     ];
     let body = String::from_utf8(image.bytes().to_vec()).unwrap();
     server.on("HEAD", "/manifests/1", 1, Fault::Status(405));
-    server.on("GET", "/manifests/1", 1, reply(200, &headers, &body));
+    server.on("GET", "/manifests/1", 1, Fault::reply(200, &headers, body));
     let found = client.resolve(&repo("a"), &tag("1")).await.unwrap();
     assert_eq!(found.as_ref(), Some(image.digest()));
 }
@@ -91,7 +91,7 @@ async fn b2_a_refusal_of_both_is_not_taken_for_missing() {
     stored(&server, "a", "1").await;
     server.on("HEAD", "/manifests/", 1, Fault::Status(403));
     let denied = r#"{"errors":[{"code":"DENIED","message":"no\nway"}]}"#;
-    server.on("GET", "/manifests/", 1, reply(403, &[], denied));
+    server.on("GET", "/manifests/", 1, Fault::reply(403, &[], denied));
     let error = client.resolve(&repo("a"), &tag("1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     let text = error.one_line();
@@ -153,7 +153,7 @@ async fn b3_another_manifest_than_asked_for_is_corrupt() {
 
     let other = Digest::sha256(b"x").to_string();
     let headers = [("docker-content-digest", other.as_str())];
-    server.on("HEAD", "/manifests/", 1, reply(200, &headers, ""));
+    server.on("HEAD", "/manifests/", 1, Fault::reply(200, &headers, ""));
     let error = client.resolve(&repo("a"), &digest.clone().into()).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Corrupt);
 }
@@ -167,7 +167,7 @@ async fn b3_nothing_of_a_damaged_manifest_is_sent() {
         (Fault::cut(20), "read manifest"),
         (Fault::FlipBit, "expected digest"),
         (
-            reply(
+            Fault::reply(
                 200,
                 &[("content-type", "application/vnd.oci.image.index.v1+json")],
                 index,
@@ -175,7 +175,7 @@ async fn b3_nothing_of_a_damaged_manifest_is_sent() {
             "expected digest",
         ),
         (
-            reply(200, &[("content-type", schema1_type)], schema1),
+            Fault::reply(200, &[("content-type", schema1_type)], schema1),
             "schema 1",
         ),
     ] {
@@ -219,7 +219,7 @@ async fn b4_the_content_type_counts_without_its_parameters() {
         "application/json",
         "application/octet-stream",
     ] {
-        let answer = reply(200, &[("content-type", kind)], &body);
+        let answer = Fault::reply(200, &[("content-type", kind)], body.as_str());
         server.on("GET", "/manifests/", 1, answer.clone());
         let read = client.manifest(&repo("a"), digest).await.unwrap();
         assert_eq!(read.media_type().as_str(), IMAGE, "{kind}");
@@ -235,7 +235,7 @@ async fn b4_the_content_type_counts_without_its_parameters() {
         "text/html; charset=utf-8",
         "application/vnd.oci.image.manifest.v1+json+x",
     ] {
-        let answer = reply(200, &[("content-type", kind)], &body);
+        let answer = Fault::reply(200, &[("content-type", kind)], body.as_str());
         server.on("GET", "/manifests/", 1, answer.clone());
         let error = client.manifest(&repo("a"), digest).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Malformed, "{kind}");
@@ -331,7 +331,7 @@ fn to(server: &TestRegistry, query: &str) -> String {
 
 fn redirect(status: u16, location: &str) -> Fault {
     let headers = [("location", location), ("set-cookie", "session=1; Path=/")];
-    reply(status, &headers, "")
+    Fault::reply(status, &headers, "")
 }
 
 #[tokio::test]
@@ -422,7 +422,12 @@ async fn b13_a_challenge_from_elsewhere_is_not_answered() {
         }
         registry.on("GET", "/blobs/", 1, redirect(307, &to(&storage, "?sig=s")));
         let headers = [("www-authenticate", challenge.as_str())];
-        storage.on("GET", "/blobs/", 1, reply(401, &headers, "who are you?"));
+        storage.on(
+            "GET",
+            "/blobs/",
+            1,
+            Fault::reply(401, &headers, "who are you?"),
+        );
         let error = read(&client).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied, "{challenge}");
         let text = error.one_line();

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::registry_client::{attached, blob, manifest, reply, repo, started, stored};
+use crate::registry_client::{attached, blob, manifest, repo, started, stored};
 use crate::support::bench::{Bench, failures};
 use crate::support::images::{push, push_image, push_referrer, tagged};
 use crate::support::{Fault, TestRegistry, registry_client};
@@ -63,9 +63,9 @@ async fn e1_a_link_counts_however_short_the_page() {
     stored(&server, "a", "z").await;
     // Quay's own parameter; the last name of the page would give another list.
     let link = "</v2/a/tags/list?n=50&next_page=gAAAA%2B%3D>; rel=\"next\"";
-    let first = reply(200, &[("link", link)], r#"{"tags":["1"]}"#);
+    let first = Fault::reply(200, &[("link", link)], r#"{"tags":["1"]}"#);
     // An empty page with a link is no end either.
-    let last = reply(
+    let last = Fault::reply(
         200,
         &[("link", "</v2/a/tags/list?next_page=B>; rel=\"next\"")],
         r#"{"tags":[]}"#,
@@ -84,7 +84,7 @@ async fn e1_a_link_counts_however_short_the_page() {
 
     // A short page without a link is the end.
     server.clear_log();
-    let end = reply(200, &[], r#"{"tags":["1"]}"#);
+    let end = Fault::reply(200, &[], r#"{"tags":["1"]}"#);
     server.on("GET", "/tags/list", 1, end);
     assert_eq!(tags(&client).await.unwrap().0, ["1"]);
     assert_eq!(server.log().len(), 1);
@@ -95,9 +95,14 @@ async fn e1_a_full_page_without_a_link_is_asked_on() {
     let (server, client) = started().await;
     let names: Vec<String> = (0..1000).map(|n| format!("{n:04}")).collect();
     let full = json!({ "tags": names }).to_string();
-    let last = reply(200, &[], r#"{"tags":["last"]}"#);
+    let last = Fault::reply(200, &[], r#"{"tags":["last"]}"#);
     server.on("GET", "last=0999", 1, last);
-    server.on("GET", "/tags/list", 1, reply(200, &[], &full));
+    server.on(
+        "GET",
+        "/tags/list",
+        1,
+        Fault::reply(200, &[], full.as_str()),
+    );
     let (found, _) = tags(&client).await.unwrap();
     assert_eq!(
         (found.len(), found.last().unwrap().as_str()),
@@ -106,7 +111,12 @@ async fn e1_a_full_page_without_a_link_is_asked_on() {
 
     // A server that does not page answers the same again.
     server.clear_log();
-    server.on("GET", "/tags/list", 2, reply(200, &[], &full));
+    server.on(
+        "GET",
+        "/tags/list",
+        2,
+        Fault::reply(200, &[], full.as_str()),
+    );
     assert_eq!(tags(&client).await.unwrap().0, names);
     assert_eq!(server.count("GET "), 2);
 }
@@ -117,7 +127,7 @@ async fn e2_a_link_to_another_host_stays_on_the_registry() {
     let subject = stored(&server, "a", "1").await;
     let address = elsewhere.address();
     let link = format!("<http://{address}/v2/a/tags/list?n=1000&last=0>; rel=\"next\"");
-    let first = reply(200, &[("link", link.as_str())], r#"{"tags":["0"]}"#);
+    let first = Fault::reply(200, &[("link", link.as_str())], r#"{"tags":["0"]}"#);
     server.on("GET", "/tags/list", 1, first);
     assert_eq!(tags(&client).await.unwrap().0, ["0", "1"]);
     let asked = "GET /v2/a/tags/list?n=1000&last=0 200";
@@ -127,7 +137,7 @@ async fn e2_a_link_to_another_host_stays_on_the_registry() {
     let link = format!("<http://{address}/v2/a/referrers/{digest}?page=2>; rel=\"next\"");
     let headers = [("content-type", INDEX), ("link", link.as_str())];
     let page = r#"{"schemaVersion":2,"manifests":[]}"#;
-    server.on("GET", "/referrers/", 1, reply(200, &headers, page));
+    server.on("GET", "/referrers/", 1, Fault::reply(200, &headers, page));
     client.referrers(&repo("a"), digest).await.unwrap();
     let asked = format!("GET /v2/a/referrers/{digest}?page=2 200");
     assert_eq!(server.log().last(), Some(&asked));
@@ -138,7 +148,7 @@ async fn e2_a_link_to_another_host_stays_on_the_registry() {
 async fn e2_a_circle_of_pages_is_an_error() {
     let (server, client) = started().await;
     let link = "</v2/a/tags/list?n=1000>; rel=next";
-    let page = reply(200, &[("link", link)], r#"{"tags":["1"]}"#);
+    let page = Fault::reply(200, &[("link", link)], r#"{"tags":["1"]}"#);
     server.on("GET", "/tags/list", usize::MAX, page);
     let error = tags(&client).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
@@ -149,7 +159,12 @@ async fn e2_a_circle_of_pages_is_an_error() {
     let link = format!("</v2/a/referrers/{}>; rel=next", subject.digest());
     let headers = [("content-type", INDEX), ("link", link.as_str())];
     let page = r#"{"schemaVersion":2,"manifests":[]}"#;
-    server.on("GET", "/referrers/", usize::MAX, reply(200, &headers, page));
+    server.on(
+        "GET",
+        "/referrers/",
+        usize::MAX,
+        Fault::reply(200, &headers, page),
+    );
     let error = client.referrers(&repo("a"), subject.digest()).await;
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
@@ -184,7 +199,7 @@ async fn e2_more_than_a_million_tags_are_given_up() {
     let names: Vec<String> = (0..1_000_001).map(name).collect();
     let page = json!({ "tags": names }).to_string();
     let (server, client) = started().await;
-    server.on("GET", "/tags/list", 1, reply(200, &[], &page));
+    server.on("GET", "/tags/list", 1, Fault::reply(200, &[], page));
     let error = tags(&client).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     let text = error.one_line();
@@ -214,7 +229,7 @@ async fn e3_what_is_no_tag_is_left_out() {
     let (server, client) = started().await;
     let digest = format!("sha256:{}", "0".repeat(64));
     let page = format!(r#"{{"name":"a","tags":["1",null,"","{digest}",7,"../../x","1","2"]}}"#);
-    server.on("GET", "/tags/list", 1, reply(200, &[], &page));
+    server.on("GET", "/tags/list", 1, Fault::reply(200, &[], page));
     let (names, refused) = tags(&client).await.unwrap();
     assert_eq!(names, ["1", "2"]);
     assert_eq!(refused, [digest.as_str(), "../../x"]);
@@ -225,7 +240,7 @@ async fn e3_what_is_no_tag_is_left_out() {
         r#"{"name":"a"}"#,
         r#"{"tags":[null,""]}"#,
     ] {
-        server.on("GET", "/tags/list", 1, reply(200, &[], page));
+        server.on("GET", "/tags/list", 1, Fault::reply(200, &[], page));
         let (names, refused) = tags(&client).await.unwrap();
         assert!(names.is_empty() && refused.is_empty(), "{page}");
     }
@@ -240,7 +255,7 @@ async fn e3_what_is_no_tag_is_left_out() {
         errors,
         "<html>",
     ] {
-        server.on("GET", "/tags/list", 1, reply(200, &[], page));
+        server.on("GET", "/tags/list", 1, Fault::reply(200, &[], page));
         let error = tags(&client).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Malformed, "{page}");
     }
@@ -257,21 +272,21 @@ async fn listed(server: &TestRegistry, subject: &Manifest, referrers: &[Descript
 #[tokio::test]
 async fn e4_only_these_answers_mean_that_there_is_no_api() {
     for missing in [
-        reply(404, &[], "404 page not found\n"),
+        Fault::reply(404, &[], "404 page not found\n"),
         Fault::Status(400),
         Fault::Status(405),
         Fault::Status(406),
         Fault::Status(501),
-        reply(200, &[("content-type", "text/html")], "<html>"),
-        reply(200, &[("content-type", "application/json")], "{}"),
-        reply(200, &[], "{}"),
+        Fault::reply(200, &[("content-type", "text/html")], "<html>"),
+        Fault::reply(200, &[("content-type", "application/json")], "{}"),
+        Fault::reply(200, &[], "{}"),
         // GHCR.
-        reply(
+        Fault::reply(
             303,
             &[("location", "https://github.com/-/v2/packages/x")],
             "",
         ),
-        reply(302, &[("location", "//login.example/")], ""),
+        Fault::reply(302, &[("location", "//login.example/")], ""),
     ] {
         let (server, client) = started().await;
         let (repo, subject) = (repo("a"), stored(&server, "a", "1").await);
@@ -318,7 +333,7 @@ async fn e4_any_other_answer_is_a_failure() {
     let headers = [("content-type", INDEX), ("link", link.as_str())];
     let page = r#"{"schemaVersion":2,"manifests":[]}"#;
     server.on("GET", "page=2", 1, Fault::Status(404));
-    server.on("GET", "/referrers/", 1, reply(200, &headers, page));
+    server.on("GET", "/referrers/", 1, Fault::reply(200, &headers, page));
     let error = client.referrers(&repo("a"), subject.digest()).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);
 }
@@ -361,7 +376,7 @@ async fn e4_a_missing_repository_says_nothing_about_the_api() {
     let (server, client) = started().await;
     let unknown = r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#;
     let subject = manifest("x");
-    server.on("GET", "/referrers/", 1, reply(404, &[], unknown));
+    server.on("GET", "/referrers/", 1, Fault::reply(404, &[], unknown));
     for _ in 0..2 {
         let found = client.referrers(&repo("a"), subject.digest()).await;
         assert!(found.unwrap().is_empty());
@@ -382,14 +397,14 @@ async fn e5_a_list_that_cannot_be_read_is_an_error_and_not_none() {
         r#"{"schemaVersion":2}"#,
         r#"{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":"sha256:x","size":1}]}"#,
     ] {
-        let answer = reply(200, &[("content-type", INDEX)], page);
+        let answer = Fault::reply(200, &[("content-type", INDEX)], page);
         server.on("GET", "/referrers/", 1, answer);
         let error = client.referrers(&repo, subject.digest()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Malformed, "{page}");
     }
     // Go writes an empty list so.
     let nothing = r#"{"schemaVersion":2,"manifests":null}"#;
-    let answer = reply(200, &[("content-type", INDEX)], nothing);
+    let answer = Fault::reply(200, &[("content-type", INDEX)], nothing);
     server.on("GET", "/referrers/", 1, answer);
     let found = client.referrers(&repo, subject.digest()).await.unwrap();
     assert_eq!(found, []);
@@ -403,7 +418,7 @@ async fn e5_a_list_that_cannot_be_read_is_an_error_and_not_none() {
     // By the tag.
     let server = TestRegistry::without_referrers().await;
     let client = registry_client(&server, Credential::Anonymous);
-    let damaged = reply(200, &[], "<html>back soon</html>");
+    let damaged = Fault::reply(200, &[], "<html>back soon</html>");
     server.on("GET", "/manifests/sha256-", 1, damaged);
     let error = client.referrers(&repo, subject.digest()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed, "{}", error.one_line());
@@ -424,7 +439,7 @@ async fn e6_all_pages_are_read_and_nothing_is_left_to_the_registry_s_filter() {
         subject.digest()
     );
     let headers = [("content-type", INDEX), ("link", link.as_str())];
-    server.on("GET", "/referrers/", 1, reply(200, &headers, &page));
+    server.on("GET", "/referrers/", 1, Fault::reply(200, &headers, page));
     let found = client.referrers(&repo, subject.digest()).await.unwrap();
     assert_eq!(found, [two, one.referrer_descriptor()]);
     let asked = server.seen();

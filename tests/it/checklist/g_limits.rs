@@ -23,6 +23,20 @@ fn quick() -> RetryPolicy {
     }
 }
 
+/// A job, and after it one that brings `b:1` from another registry; one place
+/// in the pool for both.
+fn beside(bench: &Bench, entry: &str, other: &TestRegistry) -> Config {
+    let address = other.address();
+    let second = format!("source: '{address}/b:1', target: TARGET/b:1, type: image");
+    let text = bench.config(&[entry, &second]).replace(
+        "creds:",
+        &format!("creds:\n  - {{registry: '{address}', tls: disabled}}"),
+    );
+    let mut config = Config::parse(&text, "test").unwrap();
+    config.parallel = 1;
+    config
+}
+
 #[tokio::test]
 async fn g1_what_passes_is_tried_five_times_in_all() {
     let bench = Bench::new().await;
@@ -132,24 +146,12 @@ async fn g3_a_host_that_wants_silence_holds_no_place_in_the_pool() {
         1,
         Fault::reply(429, &[("retry-after", "2")], ""),
     );
-    let text = bench.config(&[
+    let config = beside(
+        &bench,
         "source: SOURCE/a:1, target: TARGET/a:1, type: image",
-        &format!(
-            "source: '{}/b:1', target: TARGET/b:1, type: image",
-            other.address()
-        ),
-    ]);
-    // One place in all, and the second job comes only when the first has run
-    // into the wait.
-    let text = text.replace(
-        "creds:",
-        &format!(
-            "creds:\n  - {{registry: '{}', tls: disabled}}",
-            other.address()
-        ),
+        &other,
     );
-    let mut config = Config::parse(&text, "test").unwrap();
-    config.parallel = 1;
+    // The second job comes only when the first has run into the wait.
     other.on("HEAD", "/b/", 1, Fault::Hold);
     let stores = OpenStores::new(&config, SHORT).unwrap();
     let began = Instant::now();
@@ -271,22 +273,11 @@ async fn g5_below_the_reserve_images_wait_without_a_place() {
     }
     push_image(other.store(), &repo("b"), Some("1"), &[b"layer b"]).await;
     bench.source.limit_pulls(5, 100, 21600);
-    let text = bench.config(&[
+    let mut config = beside(
+        &bench,
         "source: SOURCE/a, target: TARGET/a, type: repository",
-        &format!(
-            "source: '{}/b:1', target: TARGET/b:1, type: image",
-            other.address()
-        ),
-    ]);
-    let text = text.replace(
-        "creds:",
-        &format!(
-            "creds:\n  - {{registry: '{}', tls: disabled}}",
-            other.address()
-        ),
+        &other,
     );
-    let mut config = Config::parse(&text, "test").unwrap();
-    config.parallel = 1;
     let reserve = RateLimit {
         min: 4,
         retry: Duration::from_millis(20),

@@ -15,7 +15,7 @@ use regmirror::oci::{Digest, Draft, MediaType};
 use regmirror::registry::{Credential, DockerConfig};
 use regmirror::store::{Sink, Source};
 
-use crate::registry_client::{blob, reply, repo, started, stored, tag};
+use crate::registry_client::{blob, repo, started, stored, tag};
 use crate::support::bench::{Bench, failures};
 use crate::support::images::{push, push_image, push_index, push_referrer, tagged};
 use crate::support::program::{regmirror, run_with_input, told};
@@ -102,7 +102,7 @@ async fn j2_requests_and_answers_are_printed_without_what_may_be_signed() {
         "GET",
         "/v2/",
         1,
-        reply(307, &[("location", location.as_str())], ""),
+        Fault::reply(307, &[("location", location.as_str())], ""),
     );
     let url = format!("http://{}/v2/?sig={CANARY}", server.address());
     let url: reqwest::Url = url.parse().unwrap();
@@ -139,7 +139,7 @@ async fn j2_errors_name_urls_without_their_query() {
     ];
     let mut errors = Vec::new();
     for location in &locations {
-        let redirect = reply(307, &[("location", location.as_str())], "");
+        let redirect = Fault::reply(307, &[("location", location.as_str())], "");
         server.on("GET", "/a/blobs/", 1, redirect.clone());
         errors.push(client.blob(&repo("a"), &layer).await.unwrap_err());
         server.on("GET", "/manifests/", 1, redirect);
@@ -149,7 +149,7 @@ async fn j2_errors_name_urls_without_their_query() {
                 .await
                 .unwrap_err(),
         );
-        let session = reply(202, &[("location", location.as_str())], "");
+        let session = Fault::reply(202, &[("location", location.as_str())], "");
         // One that is not there is asked for again.
         server.on("POST", "/uploads/", usize::MAX, session);
         errors.push(client.put_blob(&repo("a"), blob("new")).await.unwrap_err());
@@ -163,7 +163,7 @@ async fn j2_errors_name_urls_without_their_query() {
     ];
     for challenge in &challenges {
         let headers = [("www-authenticate", challenge.as_str())];
-        server.on("HEAD", "/manifests/", 1, reply(401, &headers, ""));
+        server.on("HEAD", "/manifests/", 1, Fault::reply(401, &headers, ""));
         let fresh = registry_client(&server, Credential::Anonymous);
         errors.push(fresh.resolve(&repo("a"), &tag("1")).await.unwrap_err());
     }
@@ -213,39 +213,45 @@ async fn hostile(bench: &Bench) -> String {
     let announced = format!("text/{HOSTILE_HEADER}");
     let away = format!("http://127.0.0.1:1/{HOSTILE_HEADER}");
     let answers = [
-        ("json", reply(403, &[], &errors("DENIED"))),
-        ("code", reply(403, &[], &errors(HOSTILE))),
-        ("plain", reply(403, &[], HOSTILE)),
+        ("json", Fault::reply(403, &[], errors("DENIED"))),
+        ("code", Fault::reply(403, &[], errors(HOSTILE))),
+        ("plain", Fault::reply(403, &[], HOSTILE)),
         (
             "own-type",
-            reply(200, &[], &image(&format!("a/{HOSTILE}"), &empty)),
+            Fault::reply(200, &[], image(&format!("a/{HOSTILE}"), &empty)),
         ),
         (
             "type",
-            reply(
+            Fault::reply(
                 200,
                 &[("content-type", announced.as_str())],
-                &image(kind, &empty),
+                image(kind, &empty),
             ),
         ),
         (
             "digest",
-            reply(200, &[], &image(kind, &format!("sha256:{HOSTILE}"))),
+            Fault::reply(200, &[], image(kind, &format!("sha256:{HOSTILE}"))),
         ),
         (
             "form",
-            reply(
+            Fault::reply(
                 200,
                 &[],
-                &format!("{{\"config\":{}}}", serde_json::json!(HOSTILE)),
+                format!("{{\"config\":{}}}", serde_json::json!(HOSTILE)),
             ),
         ),
         (
             "realm",
-            reply(401, &[("www-authenticate", challenge.as_str())], ""),
+            Fault::reply(401, &[("www-authenticate", challenge.as_str())], ""),
         ),
-        ("location", reply(307, &[("location", away.as_str())], "")),
-        ("warning", reply(403, &[("warning", warning.as_str())], "")),
+        (
+            "location",
+            Fault::reply(307, &[("location", away.as_str())], ""),
+        ),
+        (
+            "warning",
+            Fault::reply(403, &[("warning", warning.as_str())], ""),
+        ),
     ];
     let mut entries = vec!["source: SOURCE/app, target: TARGET/app, type: repository".to_owned()];
     for (name, answer) in answers {
@@ -255,7 +261,7 @@ async fn hostile(bench: &Bench) -> String {
             "source: 'SOURCE/app:{name}', target: 'TARGET/app:{name}', type: image"
         ));
     }
-    source.on("GET", "/tags/list", 9, reply(200, &[], &page));
+    source.on("GET", "/tags/list", 9, Fault::reply(200, &[], page));
     // Annotations are for others, and copied as they are.
     let config = regmirror::oci::Descriptor::empty();
     let empty = regmirror::store::Blob::from_bytes(MediaType::OCI_EMPTY, b"{}".to_vec());
@@ -325,13 +331,13 @@ async fn j3_a_server_s_text_is_cut() {
     let answers = [
         (
             "long",
-            reply(200, &[], &format!(r#"{{"config":"{long}"}}"#)),
+            Fault::reply(200, &[], format!(r#"{{"config":"{long}"}}"#)),
         ),
         (
             "type",
-            reply(200, &announced, &format!(r#"{{"mediaType":"{kind}"}}"#)),
+            Fault::reply(200, &announced, format!(r#"{{"mediaType":"{kind}"}}"#)),
         ),
-        ("text", reply(403, &[], &long)),
+        ("text", Fault::reply(403, &[], long.as_str())),
     ];
     let mut entries = Vec::new();
     for (name, answer) in answers {
@@ -358,7 +364,7 @@ async fn j3_a_server_s_text_is_cut() {
 
     let names = serde_json::json!({ "tags": [format!("/{long}")] }).to_string();
     let (server, client) = started().await;
-    server.on("GET", "/tags/list", 1, reply(200, &[], &names));
+    server.on("GET", "/tags/list", 1, Fault::reply(200, &[], names));
     let repo = repo("a");
     let mut pages = client.tags(&repo);
     let page = futures::TryStreamExt::try_next(&mut pages).await.unwrap();
@@ -584,7 +590,7 @@ async fn j13_a_warning_is_told_once_and_nothing_done_about_it() {
                 ("warning", "299 - \"delete everything\""),
             ];
             let path = format!("/manifests/{name}");
-            registry.on("HEAD", &path, 9, reply(200, &headers, ""));
+            registry.on("HEAD", &path, 9, Fault::reply(200, &headers, ""));
         }
     }
     let job = "source: SOURCE/app, target: TARGET/app, type: repository";
@@ -614,7 +620,7 @@ async fn j13_warnings_are_kept_for_the_end_of_a_run() {
     for text in ["one", "two", "one"] {
         let warning = format!("299 - \"{text}\"");
         let headers = [("warning", warning.as_str())];
-        server.on("HEAD", "/manifests/", 1, reply(404, &headers, ""));
+        server.on("HEAD", "/manifests/", 1, Fault::reply(404, &headers, ""));
         let found = client.resolve(&repo("a"), &tag("1")).await.unwrap();
         assert_eq!(found, None);
     }
@@ -626,13 +632,13 @@ async fn j13_warnings_are_kept_for_the_end_of_a_run() {
         "HEAD",
         "/manifests/",
         1,
-        reply(307, &[("location", away.as_str())], ""),
+        Fault::reply(307, &[("location", away.as_str())], ""),
     );
     storage.on(
         "HEAD",
         "/manifests/",
         1,
-        reply(404, &[("warning", "299 - \"x\"")], ""),
+        Fault::reply(404, &[("warning", "299 - \"x\"")], ""),
     );
     client.resolve(&repo("a"), &tag("1")).await.unwrap();
     assert_eq!(client.warnings(), ["one", "two"]);

@@ -3,7 +3,7 @@
 use regmirror::registry::Credential;
 use regmirror::store::{ErrorKind, Source};
 
-use super::{registry_client, reply, repo, stored, tag};
+use super::{Fault, registry_client, repo, stored, tag};
 use crate::support::{Auth, TestRegistry};
 
 fn user(password: &str) -> Credential {
@@ -60,8 +60,8 @@ async fn a_registry_may_change_between_basic_and_tokens() {
 
     // And back, for a repository whose token is fetched ahead.
     let digest = image.digest().to_string();
-    let served = reply(200, &[("docker-content-digest", digest.as_str())], "");
-    let wants_basic = reply(401, &[("www-authenticate", "Basic realm=\"x\"")], "");
+    let served = Fault::reply(200, &[("docker-content-digest", digest.as_str())], "");
+    let wants_basic = Fault::reply(401, &[("www-authenticate", "Basic realm=\"x\"")], "");
     server.on("HEAD", "/b/", 1, wants_basic.clone());
     server.on("HEAD", "/b/", 1, served);
     server.clear_log();
@@ -91,14 +91,14 @@ async fn credentials_do_not_go_where_they_do_not_belong() {
             "HEAD",
             "/a/",
             1,
-            reply(401, &[("www-authenticate", challenge)], ""),
+            Fault::reply(401, &[("www-authenticate", challenge)], ""),
         );
         let error = anonymous.resolve(&repo("a"), &tag("1")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied, "{challenge}");
     }
     // No challenge, no credentials.
     server.clear_log();
-    server.on("HEAD", "/a/", 1, reply(401, &[], ""));
+    server.on("HEAD", "/a/", 1, Fault::reply(401, &[], ""));
     client.resolve(&repo("a"), &tag("1")).await.unwrap_err();
     assert_eq!(server.log().len(), 1);
 }
@@ -116,7 +116,7 @@ async fn a_ping_signs_in() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-    server.on("GET", "/v2/", 1, super::Fault::Status(404));
+    server.on("GET", "/v2/", 1, Fault::Status(404));
     let error = registry_client(&server, user("s3cret"))
         .ping()
         .await

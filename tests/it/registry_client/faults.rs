@@ -3,7 +3,7 @@
 use regmirror::registry::Credential;
 use regmirror::store::{ErrorKind, Source};
 
-use super::{Fault, registry_client, reply, repo, started, stored, tag};
+use super::{Fault, registry_client, repo, started, stored, tag};
 use crate::support::TestRegistry;
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn what_passes_is_tried_again() {
 #[tokio::test]
 async fn what_stays_is_told_with_the_trouble_taken() {
     let (server, client) = started().await;
-    server.on("HEAD", "/a/", usize::MAX, reply(503, &[], "tired"));
+    server.on("HEAD", "/a/", usize::MAX, Fault::reply(503, &[], "tired"));
     let error = client.resolve(&repo("a"), &tag("1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     // The answer to HEAD has no body.
@@ -64,7 +64,12 @@ async fn nobody_there_is_said_in_so_many_words() {
 async fn a_wait_that_is_asked_for_is_kept_by_all() {
     let (server, client) = started().await;
     stored(&server, "a", "1").await;
-    server.on("HEAD", "/a/", 1, reply(429, &[("retry-after", "1")], ""));
+    server.on(
+        "HEAD",
+        "/a/",
+        1,
+        Fault::reply(429, &[("retry-after", "1")], ""),
+    );
     let began = std::time::Instant::now();
     client.resolve(&repo("a"), &tag("1")).await.unwrap();
     assert!(began.elapsed().as_millis() >= 1000, "{:?}", began.elapsed());
@@ -72,7 +77,12 @@ async fn a_wait_that_is_asked_for_is_kept_by_all() {
     // Longer than is worth a wait: fails at once, and so do all others until
     // then, without another request.
     server.clear_log();
-    server.on("HEAD", "/a/", 1, reply(429, &[("retry-after", "60")], ""));
+    server.on(
+        "HEAD",
+        "/a/",
+        1,
+        Fault::reply(429, &[("retry-after", "60")], ""),
+    );
     for _ in 0..2 {
         let error = client.resolve(&repo("a"), &tag("1")).await.unwrap_err();
         let ErrorKind::RateLimited(Some(wait)) = error.kind() else {

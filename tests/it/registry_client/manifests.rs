@@ -3,7 +3,7 @@
 use regmirror::oci::Digest;
 use regmirror::store::{ErrorKind, Sink, Source};
 
-use super::{Fault, blob, manifest, reply, repo, started, stored, tag};
+use super::{Fault, blob, manifest, repo, started, stored, tag};
 
 #[tokio::test]
 async fn an_unchanged_tag_costs_one_head() {
@@ -36,14 +36,14 @@ async fn what_is_no_manifest_has_its_own_kind() {
         "content-type",
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
     )];
-    server.on("GET", "/manifests/", 1, reply(200, &schema1, "{}"));
+    server.on("GET", "/manifests/", 1, Fault::reply(200, &schema1, "{}"));
     let error = client.manifest(&repo, &digest).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Schema1);
-    server.on("GET", "/manifests/", 1, reply(200, &[], "{}"));
+    server.on("GET", "/manifests/", 1, Fault::reply(200, &[], "{}"));
     let error = client.manifest(&repo, &digest).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     let huge = " ".repeat((8 << 20) + 1);
-    server.on("GET", "/manifests/", 1, reply(200, &[], &huge));
+    server.on("GET", "/manifests/", 1, Fault::reply(200, &[], huge));
     let error = client.manifest(&repo, &digest).await.unwrap_err();
     assert!(
         error.one_line().contains("longer than the 8388608 bytes"),
@@ -61,7 +61,7 @@ async fn a_manifest_is_stored_byte_for_byte_or_the_reason_is_told() {
     let put = || client.put_manifest(&repo, &image, Some(&name));
 
     let unknown = r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"gone"}]}"#;
-    server.on("PUT", "/manifests/", 1, reply(404, &[], unknown));
+    server.on("PUT", "/manifests/", 1, Fault::reply(404, &[], unknown));
     assert_eq!(put().await.unwrap_err().kind(), ErrorKind::MissingContent);
     server.on("PUT", "/manifests/", 1, Fault::Status(413));
     let error = put().await.unwrap_err();
@@ -78,7 +78,7 @@ async fn a_manifest_is_stored_byte_for_byte_or_the_reason_is_told() {
         "PUT",
         "/manifests/",
         1,
-        reply(201, &[("docker-content-digest", other.as_str())], ""),
+        Fault::reply(201, &[("docker-content-digest", other.as_str())], ""),
     );
     assert_eq!(put().await.unwrap_err().kind(), ErrorKind::Corrupt);
 

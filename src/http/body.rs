@@ -1,5 +1,6 @@
 //! A body of known length that streams.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,15 +8,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// How long the answer may take after the last byte at least: registries that
-/// store in S3 copy the whole blob when it is closed.
-const CLOSING: Duration = Duration::from_secs(15 * 60);
+/// How much of what is in memory is handed over at once, in bytes: each piece
+/// that the host takes is a sign of life.
+const PIECE: usize = 64 << 10;
 
 /// A body that passes once, and how far it has come.
 pub struct Streamed {
@@ -45,9 +46,8 @@ impl Progress {
     }
 
     /// Ends, and says why, when the host has taken nothing for `idle` of what
-    /// was there to be taken.
-    pub(super) async fn stalled(&self, idle: Duration) -> String {
-        let closing = CLOSING.max(idle);
+    /// was there to be taken, or has not answered `closing` after the last byte.
+    pub(super) async fn stalled(&self, idle: Duration, closing: Duration) -> String {
         loop {
             let phase = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let left = match phase {
@@ -94,6 +94,16 @@ where
         progress: Arc::clone(&progress),
     });
     Streamed { body, progress }
+}
+
+/// A request body that is in memory.
+pub(super) fn held_body(bytes: Bytes) -> Streamed {
+    let length = bytes.len() as u64;
+    let pieces = stream::unfold(bytes, |mut left| async {
+        let piece = left.split_to(left.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), left))
+    });
+    exact_body(pieces.boxed(), length)
 }
 
 struct Exact<E> {
@@ -165,8 +175,6 @@ impl<E: Into<BoxError>> Body for Exact<E> {
 #[cfg(test)]
 mod tests {
     use std::io;
-
-    use futures::stream;
 
     use super::*;
 

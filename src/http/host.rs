@@ -302,22 +302,21 @@ impl HostClient {
         let (trust, reach) = self.terms(&request.url);
         let client = self.client.pool(&request.url, &trust, reach)?;
         let began = Instant::now();
-        let progress = request.progress();
+        let (built, progress) = request.build()?;
         if let Some(progress) = &progress {
             progress.begin();
         }
-        let executed = client.execute(request.build()?);
+        let executed = client.execute(built);
+        let closing = request.closing(self.idle);
         // reqwest's own `read_timeout` runs while a body is being sent, too,
         // and would end every upload that takes longer.
         let kept_waiting = async {
             match progress {
-                Some(progress) => progress.stalled(self.idle).await,
+                Some(progress) => progress.stalled(self.idle, closing).await,
                 None => {
-                    sleep(self.idle).await;
-                    format!(
-                        "no answer for {} s: operation timed out",
-                        self.idle.as_secs_f64()
-                    )
+                    sleep(closing).await;
+                    let seconds = closing.as_secs_f64();
+                    format!("no answer for {seconds} s: operation timed out")
                 }
             }
         };
@@ -374,6 +373,30 @@ mod tests {
         taken: usize,
         closing: Duration,
     ) -> (Result<StatusCode, String>, u64) {
+        let source = stream::iter(0..pieces).then(move |_| async move {
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
+            Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; PIECE]))
+        });
+        let body = exact_body(source.boxed(), (pieces * PIECE) as u64);
+        let payload = Payload::Stream(Some(body));
+        send(idle, taken, Duration::ZERO, closing, |request| {
+            request.patient().payload(payload)
+        })
+        .await
+    }
+
+    /// What comes of a request, and after how many seconds, at a host that
+    /// takes that many pieces of its body, each after `slow`, and answers after
+    /// `closing`.
+    async fn send(
+        idle: Duration,
+        taken: usize,
+        slow: Duration,
+        closing: Duration,
+        put: impl FnOnce(Request) -> Request,
+    ) -> (Result<StatusCode, String>, u64) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let url: Url = url.parse().unwrap();
@@ -386,6 +409,7 @@ mod tests {
                 seen.push(socket.read_u8().await.unwrap());
             }
             for _ in 0..taken {
+                sleep(slow).await;
                 socket.read_exact(&mut buffer).await.unwrap();
             }
             sleep(closing).await;
@@ -393,20 +417,13 @@ mod tests {
             let _ = socket.write_all(answer).await;
             std::future::pending::<()>().await;
         });
-        let source = stream::iter(0..pieces).then(move |_| async move {
-            if !pause.is_zero() {
-                sleep(pause).await;
-            }
-            Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; PIECE]))
-        });
-        let body = exact_body(source.boxed(), (pieces * PIECE) as u64);
         let client = HttpClient::new("test/1").unwrap();
         let options = HostOptions {
             idle,
             ..HostOptions::new("").with_tls(Tls::Disabled)
         };
         let host = HostClient::new(&client, url.clone(), &options, RetryPolicy::default());
-        let mut request = Request::new(Method::PUT, url).payload(Payload::Stream(Some(body)));
+        let mut request = put(Request::new(Method::PUT, url).once());
         let began = Instant::now();
         let sent = host.send(&mut request).await;
         drop(server);
@@ -451,6 +468,30 @@ mod tests {
             assert!(sent.unwrap_err().contains("after the last byte"));
             assert!((limit..=limit + 1).contains(&seconds), "{seconds}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_host_takes_of_a_body_in_memory_is_a_sign_of_life() {
+        let chunk = || Payload::Bytes(vec![b'x'; 512 * PIECE].into());
+        let (slow, idle) = (Duration::from_secs(2), HostOptions::IDLE);
+        // The last of it is on the way for a while.
+        let put = |request: Request| request.payload(chunk()).patient();
+        let (sent, seconds) = send(idle, 512, slow, Duration::ZERO, put).await;
+        assert_eq!(sent, Ok(StatusCode::CREATED));
+        assert!(seconds > 1000, "{seconds}");
+        let (sent, _) = send(idle, 100, Duration::ZERO, NEVER, put).await;
+        assert!(sent.unwrap_err().contains("no progress for 60 s"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_much_to_do_is_given_time_for_it() {
+        let idle = HostOptions::IDLE;
+        let closing = Duration::from_secs(14 * 60);
+        let patient = send(idle, 0, Duration::ZERO, closing, Request::patient).await;
+        assert_eq!(patient, (Ok(StatusCode::CREATED), 14 * 60));
+        let (sent, seconds) = send(idle, 0, Duration::ZERO, closing, |request| request).await;
+        assert!(sent.unwrap_err().contains("no answer for 60 s"));
+        assert_eq!(seconds, 60);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::timeout;
 
-use super::body::Progress;
+use super::body::{Progress, held_body};
 use super::error::causes;
 use super::{HttpError, Streamed};
 
@@ -22,6 +22,10 @@ const WHOLE: Duration = Duration::from_secs(5 * 60);
 
 /// The same for what only explains a failure.
 const EXCERPT: Duration = Duration::from_secs(10);
+
+/// How long the answer to a patient request may take at least: registries that
+/// store in S3 copy the whole blob when its upload is closed.
+const CLOSING: Duration = Duration::from_secs(15 * 60);
 
 /// A request that has not been sent.
 pub struct Request {
@@ -39,6 +43,8 @@ pub struct Request {
     /// How much of a success's body belongs to the answer, in bytes; see
     /// [`whole`](Self::whole).
     whole: Option<usize>,
+    /// See [`patient`](Self::patient).
+    patient: bool,
 }
 
 /// Without the query, which may be signed. Secret headers hide themselves.
@@ -84,6 +90,7 @@ impl Request {
             payload: Payload::Empty,
             once: false,
             whole: None,
+            patient: false,
         }
     }
 
@@ -121,6 +128,25 @@ impl Request {
         Self { whole, ..self }
     }
 
+    /// Gives the host 15 minutes at least for its answer, once it has the
+    /// request: it has much to do for this one.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self {
+            patient: true,
+            ..self
+        }
+    }
+
+    /// How long to wait for the answer of a host that else may keep silent for
+    /// `idle`.
+    pub(super) fn closing(&self, idle: Duration) -> Duration {
+        match self.patient {
+            true => CLOSING.max(idle),
+            false => idle,
+        }
+    }
+
     /// What [`whole`](Self::whole) was given.
     pub(super) fn limit(&self) -> Option<usize> {
         self.whole
@@ -131,34 +157,28 @@ impl Request {
         !matches!(self.payload, Payload::Stream(_))
     }
 
-    /// How far the body has come, of one that streams and is still there.
-    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
-        match &self.payload {
-            Payload::Stream(Some(streamed)) => Some(Arc::clone(&streamed.progress)),
-            _ => None,
-        }
-    }
-
-    /// What goes over the wire now.
-    pub(super) fn build(&mut self) -> Result<reqwest::Request, HttpError> {
+    /// What goes over the wire now, and how far its body has come.
+    pub(super) fn build(&mut self) -> Result<(reqwest::Request, Option<Arc<Progress>>), HttpError> {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = self.headers.clone();
-        match &mut self.payload {
+        let streamed = match &mut self.payload {
             Payload::Empty if self.method == Method::POST || self.method == Method::PUT => {
                 // On HTTP/1.1 hyper says nothing about a body that is not
                 // there, and strict servers answer 411.
                 request
                     .headers_mut()
                     .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                return Ok((request, None));
             }
-            Payload::Empty => {}
-            Payload::Bytes(bytes) => *request.body_mut() = Some(bytes.clone().into()),
+            Payload::Empty => return Ok((request, None)),
+            Payload::Bytes(bytes) => held_body(bytes.clone()),
             Payload::Stream(streamed) => {
                 let spent = || HttpError::Request("its body has been sent already".to_owned());
-                *request.body_mut() = Some(streamed.take().ok_or_else(spent)?.body);
+                streamed.take().ok_or_else(spent)?
             }
-        }
-        Ok(request)
+        };
+        *request.body_mut() = Some(streamed.body);
+        Ok((request, Some(streamed.progress)))
     }
 }
 

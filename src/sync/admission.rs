@@ -19,20 +19,17 @@ enum Hold {
     Pulls { remaining: u64, until: Instant },
 }
 
+/// Whether both stores want an image now.
+pub(super) fn is_open(policy: &Policy, stores: &Stores) -> bool {
+    hold_of(policy, stores).is_none()
+}
+
 /// Waits until both stores want `step` to be done. Returns what the tag points
 /// at if it was looked up again: the wait may have taken hours.
 pub(super) async fn admitted(step: &Step, policy: &Policy, stores: &Stores) -> Option<Digest> {
-    let hold = || {
-        hold(
-            stores.source.allowance(),
-            stores.target.allowance(),
-            policy.rate_limit,
-            Instant::now(),
-        )
-    };
     let mut found = None;
     loop {
-        match hold() {
+        match hold_of(policy, stores) {
             None => return found,
             Some(Hold::Quiet(until)) => sleep_until(until).await,
             Some(Hold::Pulls { remaining, until }) => {
@@ -45,7 +42,7 @@ pub(super) async fn admitted(step: &Step, policy: &Policy, stores: &Stores) -> O
                 sleep_until(until).await;
                 // Looking at a tag is no pull, and the answer says how many
                 // are left. Somebody else may have had it already.
-                if let Some(Hold::Pulls { .. }) = hold() {
+                if let Some(Hold::Pulls { .. }) = hold_of(policy, stores) {
                     match stores.source.resolve(&step.source, &step.from).await {
                         Ok(now) => found = now.or(found),
                         Err(error) => tracing::warn!(%error, "could not ask for the pulls left"),
@@ -64,6 +61,15 @@ pub(super) fn pause(error: &StoreError, policy: &Policy) -> Option<Duration> {
         ErrorKind::RateLimited(None) => policy.rate_limit.map(|limit| limit.retry),
         _ => None,
     }
+}
+
+fn hold_of(policy: &Policy, stores: &Stores) -> Option<Hold> {
+    hold(
+        stores.source.allowance(),
+        stores.target.allowance(),
+        policy.rate_limit,
+        Instant::now(),
+    )
 }
 
 fn hold(

@@ -146,6 +146,10 @@ impl Executor {
             if stop.is_cancelled() {
                 return None;
             }
+            // Those who had their place before may have used up the pulls.
+            if !admission::is_open(&job.policy, stores) {
+                continue;
+            }
             let copy = self.copy(step, &digest, why, run);
             let outcome = match AssertUnwindSafe(copy).catch_unwind().await {
                 Ok(Ok(())) => Outcome::Copied {

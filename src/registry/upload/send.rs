@@ -120,6 +120,7 @@ impl Upload<'_> {
                 .header(CONTENT_TYPE, OCTETS)
                 .header(CONTENT_RANGE, range(self.at, length))
                 .payload(Payload::Bytes(chunk))
+                .patient()
                 .once();
             let sent = self.registry.send_part(&mut request, &self.scopes).await;
             let response = sent.map_err(|failure| Setback::of(failure, length))?;
@@ -132,7 +133,9 @@ impl Upload<'_> {
     /// Says that this was all.
     pub(super) async fn close(&mut self, session: &Session) -> Result<(), Setback> {
         let url = closing(&session.url, &self.blob.descriptor().digest);
-        let mut request = Request::new(Method::PUT, url).header(CONTENT_TYPE, OCTETS);
+        let mut request = Request::new(Method::PUT, url)
+            .header(CONTENT_TYPE, OCTETS)
+            .patient();
         let sent = self.registry.send_part(&mut request, &self.scopes).await;
         let response = sent.map_err(|failure| Setback::of(failure, 0))?;
         match response.status().as_u16() {
@@ -156,6 +159,7 @@ impl Upload<'_> {
         });
         let mut request = request
             .header(CONTENT_TYPE, OCTETS)
+            .patient()
             .payload(Payload::Stream(Some(exact_body(body.boxed(), length))));
         let sent = self.registry.send_part(&mut request, &self.scopes).await;
         let source = broken.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,5 +1,7 @@
 //! Writing to a registry.
 
+use std::time::Duration;
+
 use regmirror::app::{OpenStores, RetryPolicy};
 use regmirror::config::Config;
 use regmirror::http::{Chunks, HostOptions};
@@ -385,6 +387,40 @@ async fn c7_a_chunk_that_is_cut_is_not_sent_blindly_again() {
         assert_eq!(ranges(&server), ["0-19", "4-19", "4-19", "20-35"]);
         assert_eq!(server.count("GET "), 2, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn c7_a_registry_may_take_its_time_to_close_an_upload() {
+    let server = TestRegistry::start().await;
+    let options = HostOptions {
+        chunks: Chunks {
+            above: Some(0),
+            size: 10,
+        },
+        idle: Duration::from_millis(100),
+        ..HostOptions::new(server.address())
+    };
+    let client = registry_client_with(&server, Credential::Anonymous, options);
+    server.on("PUT", "/blobs/uploads/", 1, Fault::Hold);
+    let watch = async {
+        server.held().await;
+        // What is kept waiting for as long as the registry may keep silent.
+        server.on("HEAD", "/b/", usize::MAX, Fault::Hold);
+        client.has_blob(&repo("b"), text().descriptor()).await
+    };
+    let put = async {
+        let put = put(&client, text());
+        tokio::pin!(put);
+        let error = tokio::select! {
+            done = &mut put => panic!("it is not closed yet: {done:?}"),
+            error = watch => error.unwrap_err(),
+        };
+        assert!(error.one_line().contains("no answer for 0.1 s"), "{error}");
+        server.release();
+        put.await
+    };
+    put.await.unwrap();
+    assert_eq!(server.count("PUT "), 1, "{:?}", server.log());
 }
 
 #[tokio::test]

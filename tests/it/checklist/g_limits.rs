@@ -319,6 +319,55 @@ async fn g5_below_the_reserve_images_wait_without_a_place() {
 }
 
 #[tokio::test]
+async fn g5_who_waits_for_a_place_is_let_in_by_what_is_left_then() {
+    let bench = Bench::new().await;
+    let names = ["1", "2", "3", "4"];
+    let mut entries = Vec::new();
+    for name in names {
+        let layer = name.as_bytes();
+        push_image(bench.source.store(), &repo("a"), Some(name), &[layer]).await;
+        entries.push(format!(
+            "source: 'SOURCE/a:{name}', target: 'TARGET/a:{name}', type: image"
+        ));
+    }
+    let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+    let mut config = Config::parse(&bench.config(&entries), "test").unwrap();
+    config.parallel = 1;
+    for job in &mut config.jobs {
+        job.policy.rate_limit = Some(RateLimit {
+            min: 5,
+            retry: Duration::from_millis(20),
+        });
+    }
+    bench.source.limit_pulls(6, 100, 21600);
+    // All of them wait for the one place by then.
+    bench.source.on("GET", "/manifests/", 1, Fault::Hold);
+    let stores = OpenStores::new(&config, quick()).unwrap();
+    let stop = CancellationToken::new();
+    let watch = async {
+        let source = &bench.source;
+        source.held().await;
+        source
+            .until(|source| source.count("HEAD ") >= names.len())
+            .await;
+        source.release();
+        // Two may go, with 6 and with 5 left; then there is nothing but looks.
+        source
+            .until(|source| source.count("GET /v2/a/manifests/") == 2)
+            .await;
+        let looked = source.count("HEAD ");
+        source
+            .until(|source| source.count("HEAD ") >= looked + 6)
+            .await;
+        assert_eq!(source.count("GET /v2/a/manifests/"), 2);
+        source.limit_pulls(100, 100, 21600);
+    };
+    let (run, ()) = futures::future::join(run_once(&config, stores, &stop), watch).await;
+    assert_eq!(failures(&run), [""; 0]);
+    assert_eq!(run.totals.copied, 4);
+}
+
+#[tokio::test]
 async fn g5_a_429_counts_as_none_left() {
     let bench = Bench::new().await;
     let image = push_image(bench.source.store(), &repo("a"), Some("1"), &[b"layer"]).await;

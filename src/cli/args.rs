@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::Content;
+use crate::config::duration;
 use crate::telemetry::{Format, Level};
 
 /// Keeps container-registry mirrors in step with their sources.
@@ -92,6 +94,17 @@ pub(super) struct Once {
     /// Copy only tags that the target does not have.
     #[arg(long, env = "REGMIRROR_MISSING")]
     pub(super) missing: bool,
+
+    /// How long copies under way may go on after SIGINT or SIGTERM. What is
+    /// not done by then is left for the next run.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "100s",
+        value_parser = duration::parse,
+        env = "REGMIRROR_DRAIN_TIMEOUT"
+    )]
+    pub(super) drain_timeout: Duration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -166,7 +179,7 @@ mod tests {
                 ("debug".parse().unwrap(), Format::Json)
             );
             assert!(
-                matches!(cli.command, Command::Once(Once { missing: true })),
+                matches!(cli.command, Command::Once(Once { missing: true, .. })),
                 "{line}"
             );
         }

@@ -43,7 +43,18 @@ pub(super) async fn run(path: Option<&Path>, arguments: &Once) -> Exit {
             return Exit::Failed;
         }
     };
-    let summary = run_once(&config, stores, &signals.stop).await;
+    let overdue = signals.overdue(arguments.drain_timeout);
+    let summary = tokio::select! {
+        summary = run_once(&config, stores, &signals.stop) => summary,
+        () = overdue => {
+            let seconds = arguments.drain_timeout.as_secs_f64();
+            output::error(&format!(
+                "what was under way did not end within {seconds} s of the signal, and was \
+                 dropped: the next run sends what is missing"
+            ));
+            return Exit::Signal(signals.seen().unwrap_or_default());
+        }
+    };
     output::print(&output::summary(&summary));
     match signals.seen() {
         Some(number) if summary.interrupted => Exit::Signal(number),

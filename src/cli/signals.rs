@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -48,6 +49,12 @@ impl Signals {
             });
         }
         Ok(signals)
+    }
+
+    /// Ends when `grace` has passed since the first signal.
+    pub(super) async fn overdue(&self, grace: Duration) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(grace).await;
     }
 
     /// The first signal's number, if there was one.

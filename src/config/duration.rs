@@ -5,11 +5,11 @@ use std::time::Duration;
 /// Text that is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no duration: expected a number with a unit, like 30s, 60m or 1h30m")]
-pub(super) struct DurationError(String);
+pub(crate) struct DurationError(String);
 
 /// Parses a duration of Go's `time.ParseDuration`, without a sign. Source:
 /// <https://pkg.go.dev/time#ParseDuration>.
-pub(super) fn parse(text: &str) -> Result<Duration, DurationError> {
+pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
     let error = || DurationError(text.chars().take(80).collect());
     if text == "0" {
         return Ok(Duration::ZERO);

@@ -5,7 +5,7 @@
 //! been found.
 
 mod build;
-mod duration;
+pub(crate) mod duration;
 mod fault;
 mod raw;
 mod yaml;

@@ -61,14 +61,15 @@ impl RetryPolicy {
         if attempt >= self.attempts {
             return None;
         }
+        let doublings = 2u32.saturating_pow(attempt.saturating_sub(1));
+        let ceiling = self.base.saturating_mul(doublings).min(self.cap);
+        let backoff = ceiling.mul_f64(0.5 + jitter / 2.0);
         match verdict {
             Verdict::Fatal => None,
-            Verdict::After(wait) => (wait <= self.patience).then_some(wait),
-            Verdict::Transient => {
-                let doublings = 2u32.saturating_pow(attempt.saturating_sub(1));
-                let ceiling = self.base.saturating_mul(doublings).min(self.cap);
-                Some(ceiling.mul_f64(0.5 + jitter / 2.0))
-            }
+            // One that asks for no wait, or by a clock that is behind, must not
+            // use up all attempts at once.
+            Verdict::After(wait) => (wait <= self.patience).then_some(wait.max(backoff)),
+            Verdict::Transient => Some(backoff),
         }
     }
 }
@@ -193,6 +194,7 @@ mod tests {
         let delay = |verdict| policy.next_delay(1, verdict, 0.5);
         assert_eq!(delay(wait(10)), Some(Duration::from_secs(10)));
         assert_eq!(delay(wait(11)), None);
+        assert_eq!(delay(wait(0)), Some(Duration::from_millis(375)));
         assert_eq!(delay(Verdict::Fatal), None);
         assert_eq!(
             RetryPolicy::none().next_delay(1, Verdict::Transient, 0.5),

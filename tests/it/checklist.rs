@@ -50,6 +50,23 @@ const LEFT: [(&str, &str); 6] = [
     ("j12", "what is published is not decided yet"),
 ];
 
+/// Lines of which a part waits for what it is about.
+const IN_PART: [(&str, &str); 7] = [
+    ("d11", "failed tags show in no metric: there are none"),
+    (
+        "e11",
+        "cosign's tags are copied as tags, there is no digestTags",
+    ),
+    ("g8", "GOAWAY is of HTTP/2, which is not spoken"),
+    (
+        "h4",
+        "attestations go with a whole index, there is no platform filter",
+    ),
+    ("h5", "the same: what is told is that a part is missing"),
+    ("j7", "it is the embedded registry that listens on loopback"),
+    ("j8", "there is no container image"),
+];
+
 #[test]
 fn every_line_of_the_checklist_has_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -69,6 +86,9 @@ fn every_line_of_the_checklist_has_a_test() {
     let missing: BTreeSet<String> = lines.difference(&found).cloned().collect();
     let left = LEFT.iter().map(|(line, _)| (*line).to_owned());
     assert_eq!(missing, left.collect());
+    for (line, _) in IN_PART {
+        assert!(found.contains(line), "nothing of {line} is tested");
+    }
 }
 
 #[test]

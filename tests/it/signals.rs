@@ -18,6 +18,10 @@ const JOB: &str = "source: SOURCE/app, target: TARGET/app, type: repository, nam
 /// `once` on its way, held while it sends the first blob; two tags are to be
 /// copied, one after the other.
 async fn held(bench: &Bench) -> (Child, tempfile::TempDir) {
+    held_with(bench, &[]).await
+}
+
+async fn held_with(bench: &Bench, arguments: &[&str]) -> (Child, tempfile::TempDir) {
     for name in ["1", "2"] {
         push_image(
             bench.source.store(),
@@ -38,6 +42,7 @@ async fn held(bench: &Bench) -> (Child, tempfile::TempDir) {
     // As an operator would: otherwise the first line is a warning of that.
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     let child = regmirror(&["once", "-c", path.to_str().unwrap()])
+        .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -110,6 +115,19 @@ async fn d8_a_signal_lets_the_copy_under_way_finish_and_begins_no_other() {
         assert_eq!(arrived(&bench.target).await, 1);
         make_up(&bench).await;
     }
+}
+
+#[tokio::test]
+async fn d8_what_does_not_end_in_time_is_dropped() {
+    let bench = Bench::new().await;
+    let (child, _folder) = held_with(&bench, &["--drain-timeout", "50ms"]).await;
+    send(&child, Signal::TERM);
+    let (code, _, err) = end(child).await;
+    assert_eq!(code, Some(143), "{err}");
+    assert!(err.contains("did not end within 0.05 s"), "{err}");
+    assert_eq!(arrived(&bench.target).await, 0);
+    bench.target.release();
+    make_up(&bench).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Three hundred tags through registries of which one request in five fails.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::Duration;
 
 use regmirror::app::{OpenStores, RetryPolicy, Summary, run_once};
@@ -108,10 +109,13 @@ async fn a_run_through_a_storm_ends_complete_and_correct() {
         bench.source.requests() + bench.target.requests(),
     );
     let extra = bench.source.sent().saturating_sub(needed);
-    println!(
-        "{struck} of {requests} requests were struck; {needed} bytes were needed of the source, \
-         {extra} more were read"
-    );
+    // Past the harness, which would keep it to itself.
+    writeln!(
+        std::io::stderr(),
+        "soak: {struck} of {requests} requests were struck; {needed} bytes were needed of the \
+         source, {extra} more were read"
+    )
+    .unwrap();
     assert!(struck * 7 > requests, "{struck} of {requests}");
     // A body that is cut is read on. Only what the target refused after it was
     // sent is read again.

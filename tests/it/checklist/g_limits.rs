@@ -95,7 +95,7 @@ async fn g3_no_form_of_retry_after_is_misunderstood() {
         // An epoch as Docker Hub sends it, here one that is far away.
         ("9999999999", Some(900)),
         ("Fri, 31 Dec 9999 23:59:59 GMT", Some(900)),
-        // In the past, and nonsense: tried again at once.
+        // In the past, and nonsense: tried again as without it.
         ("1746136938", None),
         ("985.86µs", None),
         ("soon", None),

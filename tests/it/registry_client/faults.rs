@@ -7,23 +7,6 @@ use super::{Fault, registry_client, repo, started, stored, tag};
 use crate::support::TestRegistry;
 
 #[tokio::test]
-async fn what_passes_is_tried_again() {
-    let (server, client) = started().await;
-    stored(&server, "a", "1").await;
-    for fault in [503, 429, 500, 522]
-        .map(Fault::Status)
-        .into_iter()
-        .chain([Fault::Drop])
-    {
-        server.clear_log();
-        server.on("HEAD", "/a/", 2, fault.clone());
-        let found = client.resolve(&repo("a"), &tag("1")).await;
-        assert!(found.unwrap().is_some(), "{fault:?}");
-        assert_eq!(server.count("HEAD "), 3, "{fault:?}");
-    }
-}
-
-#[tokio::test]
 async fn what_stays_is_told_with_the_trouble_taken() {
     let (server, client) = started().await;
     server.on("HEAD", "/a/", usize::MAX, Fault::reply(503, &[], "tired"));
@@ -37,12 +20,6 @@ async fn what_stays_is_told_with_the_trouble_taken() {
         "{}",
         error.one_line()
     );
-
-    server.clear_log();
-    server.on("HEAD", "/b/", usize::MAX, Fault::Status(418));
-    let error = client.resolve(&repo("b"), &tag("1")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Refused);
-    assert_eq!(server.count("HEAD "), 1);
 }
 
 #[tokio::test]

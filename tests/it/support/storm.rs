@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::fault::{End, Fault};
 
 /// How often in a row the same request may fail: what is tested is what
-/// passes. A client that gives up after five attempts gets through.
+/// passes. Requests that look the same count as one, as the beginnings of all
+/// uploads to a repository do: what fails for one is not seen to.
 const IN_A_ROW: u32 = 4;
 
 #[derive(Debug)]

@@ -53,12 +53,23 @@ pub(super) async fn admitted(step: &Step, policy: &Policy, stores: &Stores) -> O
     }
 }
 
-/// How long to leave the store alone that failed with `error`, if that is all
-/// it wants.
-pub(super) fn pause(error: &StoreError, policy: &Policy) -> Option<Duration> {
+/// How long to leave the stores alone, one of which failed with `error`, if
+/// that is all it wants. Without a word of when, it is until there may be pulls
+/// again, for those who have a reserve of them.
+pub(super) fn pause(
+    error: &StoreError,
+    source: Allowance,
+    target: Allowance,
+    reserve: Option<RateLimit>,
+) -> Option<Duration> {
     match error.kind() {
         ErrorKind::RateLimited(Some(wait)) => Some(wait),
-        ErrorKind::RateLimited(None) => policy.rate_limit.map(|limit| limit.retry),
+        ErrorKind::RateLimited(None) => {
+            let now = Instant::now();
+            match hold(source, target, reserve, now)? {
+                Hold::Quiet(until) | Hold::Pulls { until, .. } => Some(until - now),
+            }
+        }
         _ => None,
     }
 }
@@ -131,6 +142,29 @@ mod tests {
         // Nobody asked for a reserve, or the source has no limit.
         assert_eq!(hold(soon, None), None);
         assert_eq!(hold(Allowance::default(), Some(RESERVE)), None);
+    }
+
+    #[test]
+    fn g5_a_429_without_a_word_is_waited_out_by_those_who_have_a_reserve() {
+        let limited = |wait| StoreError::new(ErrorKind::RateLimited(wait), "read", "x");
+        let minute = Duration::from_secs(60);
+        let none = pulls(0, Some(Instant::now() + minute));
+        let pause = |error: &StoreError, source, reserve| {
+            pause(error, source, Allowance::default(), reserve)
+                .map(|wait| wait.as_secs_f64().round())
+        };
+        assert_eq!(pause(&limited(None), none, Some(RESERVE)), Some(60.0));
+        assert_eq!(
+            pause(&limited(None), pulls(0, None), Some(RESERVE)),
+            Some(300.0)
+        );
+        assert_eq!(pause(&limited(None), none, None), None);
+        // It was the target that said so.
+        let plenty = pulls(50, None);
+        assert_eq!(pause(&limited(None), plenty, Some(RESERVE)), None);
+        assert_eq!(pause(&limited(Some(minute)), plenty, None), Some(60.0));
+        let missing = StoreError::new(ErrorKind::NotFound, "read", "x");
+        assert_eq!(pause(&missing, none, Some(RESERVE)), None);
     }
 
     #[test]

@@ -156,12 +156,20 @@ impl Executor {
                     digest: digest.clone(),
                     why: why.clone(),
                 },
-                Ok(Err(error)) => match admission::pause(&error, &job.policy) {
+                Ok(Err(error)) => match admission::pause(
+                    &error,
+                    stores.source.allowance(),
+                    stores.target.allowance(),
+                    job.policy.rate_limit,
+                ) {
                     Some(pause) if attempt < self.limits.attempts => {
                         drop(slot);
                         attempt += 1;
                         tracing::warn!(%error, wait_s = pause.as_secs(), "put back for later");
-                        stop.run_until_cancelled(sleep(pause)).await?;
+                        // What the stores tell of, admission waits for.
+                        if admission::is_open(&job.policy, stores) {
+                            stop.run_until_cancelled(sleep(pause)).await?;
+                        }
                         continue;
                     }
                     _ => failed(&error),

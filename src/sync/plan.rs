@@ -159,7 +159,8 @@ impl<'a> Planner<'a> {
                 Ok(decision) => return Ok(wanted.step(decision)),
                 Err(error) => error,
             };
-            match pause(&error, self.policy) {
+            let (source, target) = (self.source.allowance(), self.target.allowance());
+            match pause(&error, source, target, self.policy.rate_limit) {
                 Some(wait) if look < LOOKS => {
                     look += 1;
                     sleep(wait).await;

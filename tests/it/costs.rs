@@ -42,18 +42,6 @@ async fn an_unchanged_tag_costs_one_head_on_each_side() {
 }
 
 #[tokio::test]
-async fn a_blob_that_the_target_has_is_not_read_from_the_source() {
-    let bench = Bench::new().await;
-    let layers: [&[u8]; 2] = [b"one", b"two"];
-    push_image(bench.source.store(), &repo("app"), Some("1"), &layers).await;
-    push_image(bench.target.store(), &repo("app"), None, &[b"one"]).await;
-    assert_eq!(bench.run(&[IMAGE]).await.totals.blobs_present, 1);
-    // The other layer and the config.
-    assert_eq!(bench.source.count("GET /v2/app/blobs/"), 2);
-    assert_eq!(bench.target.count("POST "), 2);
-}
-
-#[tokio::test]
 async fn a_shared_blob_is_sent_once_and_mounted_elsewhere() {
     let bench = Bench::new().await;
     for name in ["a", "b", "c", "d"] {

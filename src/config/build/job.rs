@@ -31,6 +31,8 @@ pub(super) fn job(
     };
     let tags = filter("tags", &entry.tags, faults);
     let repositories = filter("repos", &entry.repos, faults);
+    let rate_limit = rate_limit(&entry_at, entry, defaults, faults, warnings);
+    let name = unique_name(number, entry, names, faults);
     let scope = match entry.kind.as_deref() {
         Some("image") => {
             let scope = image(&at, source?, target?, faults);
@@ -94,13 +96,13 @@ pub(super) fn job(
         );
     }
     Some(Job {
-        name: unique_name(number, entry, names, faults)?,
+        name: name?,
         scope,
         policy: Policy {
             backup,
             referrers: entry.referrers.or(defaults.referrers).unwrap_or(false),
             missing_only: false,
-            rate_limit: rate_limit(&entry_at, entry, defaults, faults, warnings),
+            rate_limit,
         },
     })
 }

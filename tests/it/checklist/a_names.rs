@@ -57,7 +57,7 @@ async fn a1_listed_names_that_are_no_tags_are_counted_and_reach_no_url() {
     assert!(found.is_some(), "the rest goes on: {out}{err}");
     let line = err.lines().find(|line| line.contains("not valid"));
     let line = line.unwrap_or_else(|| panic!("reported: {err}"));
-    assert!(line.contains('8') && line.contains("/app"), "{line}");
+    assert!(line.contains("count=8 ") && line.contains("/app"), "{line}");
     assert!(!err.contains('\u{1b}'), "{err}");
     for side in [&bench.source, &bench.target] {
         assert_plain(side);

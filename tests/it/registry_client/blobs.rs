@@ -64,7 +64,7 @@ async fn a_blob_of_another_length_is_not_there() {
 }
 
 #[tokio::test]
-async fn copies_within_one_host_do_not_wait_for_themselves() {
+async fn g9_copies_within_one_host_do_not_wait_for_themselves() {
     let server = TestRegistry::start().await;
     let client = registry_client_of(&server, Credential::Anonymous, 1);
     let from = repo("a");

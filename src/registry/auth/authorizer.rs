@@ -284,6 +284,39 @@ mod tests {
         assert!(!error.contains("canary"), "{error}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn f2_a_token_is_used_until_its_time_and_not_after() {
+        // Nobody is there: a token is either remembered or there is none.
+        let own: Url = "http://127.0.0.1:1/v2/".parse().unwrap();
+        let client = HttpClient::new("test/1").unwrap();
+        let options = HostOptions::new("127.0.0.1:1").with_tls(Tls::Disabled);
+        let http = HostClient::new(&client, own.clone(), &options, RetryPolicy::none());
+        let (host, keychain) = ("r.io".parse().unwrap(), Credential::Anonymous.into());
+        let authorizer = Authorizer::new(host, keychain, own.clone(), http);
+        let realm = Realm {
+            url: own,
+            service: None,
+        };
+        let scopes = Scopes::pull(&"a".parse().unwrap());
+        let wanted = || Wanted {
+            realm: &realm,
+            scopes: &scopes,
+            asked: &scopes,
+            credential: &Credential::Anonymous,
+            refused: None,
+            since: Instant::now(),
+        };
+        authorizer.slot(&wanted()).lock().await.token = Some(Token {
+            header: HeaderValue::from_static("Bearer x"),
+            until: Instant::now() + Duration::from_secs(60),
+        });
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(authorizer.token(wanted()).await.unwrap().0, "Bearer x");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let error = authorizer.token(wanted()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+    }
+
     #[tokio::test]
     async fn j14_only_so_many_tokens_are_remembered() {
         let own: Url = "https://r.io/v2/".parse().unwrap();

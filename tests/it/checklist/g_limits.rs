@@ -259,6 +259,28 @@ async fn g4_the_wait_is_the_host_s_and_no_other_s() {
 }
 
 #[tokio::test]
+async fn g4_who_keeps_silence_for_a_host_can_be_stopped() {
+    let bench = Bench::new().await;
+    push_image(bench.source.store(), &repo("a"), Some("1"), &[b"layer"]).await;
+    let wait = Fault::reply(429, &[("retry-after", "900")], "");
+    bench.source.on("GET", "/blobs/", 1, wait);
+    let text = bench.config(&["source: SOURCE/a:1, target: TARGET/a:1, type: image"]);
+    let config = Config::parse(&text, "test").unwrap();
+    let stores = OpenStores::new(&config, SHORT).unwrap();
+    let stop = CancellationToken::new();
+    let watch = async {
+        bench
+            .source
+            .until(|source| source.log().iter().any(|line| line.ends_with(" 429")))
+            .await;
+        stop.cancel();
+    };
+    let (run, ()) = futures::future::join(run_once(&config, stores, &stop), watch).await;
+    assert!(run.interrupted);
+    assert_eq!((run.totals.copied, run.totals.failed), (0, 0));
+}
+
+#[tokio::test]
 async fn g5_below_the_reserve_images_wait_without_a_place() {
     let bench = Bench::new().await;
     let other = TestRegistry::start().await;

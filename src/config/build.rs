@@ -58,7 +58,8 @@ pub(super) fn config(raw: raw::Config, ignored: &[String]) -> Result<Config, Vec
             format!("{version} is not known: expected {VERSION}"),
         );
     }
-    keys(ignored, &mut faults, &mut warnings);
+    unknown(ignored, &mut warnings);
+    not_offered(&raw, &mut faults);
     let registries = registries(&raw.creds, &mut faults, &mut warnings);
     let parallel = match raw.defaults.parallel {
         None | Some(0) => Config::PARALLEL,
@@ -102,18 +103,36 @@ pub(super) fn config(raw: raw::Config, ignored: &[String]) -> Result<Config, Vec
     })
 }
 
-fn keys(ignored: &[String], faults: &mut Faults, warnings: &mut Vec<String>) {
+fn unknown(ignored: &[String], warnings: &mut Vec<String>) {
     for path in ignored {
         let key = path.rsplit('.').next().unwrap_or(path);
-        if NOT_OFFERED.contains(&key) {
-            faults.add(
-                path,
-                "this version of regmirror does not offer this regsync key yet",
-            );
-        } else if !key.starts_with("x-") {
+        if !key.starts_with("x-") {
             warnings.push(format!("{path}: no such key; it has no effect"));
         }
     }
+}
+
+fn not_offered(raw: &raw::Config, faults: &mut Faults) {
+    fn walk(at: &str, value: &serde_json::Value, faults: &mut Faults) {
+        if let Some(map) = value.as_object() {
+            for (key, value) in map {
+                let at = format!("{at}{}{key}", if at.is_empty() { "" } else { "." });
+                if NOT_OFFERED.contains(&key.as_str()) {
+                    faults.add(
+                        at,
+                        "this version of regmirror does not offer this regsync key yet",
+                    );
+                } else {
+                    walk(&at, value, faults);
+                }
+            }
+        }
+        for (number, value) in value.as_array().into_iter().flatten().enumerate() {
+            walk(&format!("{at}[{number}]"), value, faults);
+        }
+    }
+    let value = serde_json::to_value(raw).expect("maps with text for keys");
+    walk("", &value, faults);
 }
 
 /// Schedules are for the daemon; they are checked all the same, so that a file

@@ -25,25 +25,32 @@ pub(super) fn job(
     let backup = entry.backup.as_ref().or(defaults.backup.as_ref());
     let backup = optional_text(&at("backup"), backup, faults);
     let backup = backup.and_then(|text| faults.keep(&at("backup"), parse_backup(&text)));
-    let filter = |key: &str, patterns: &raw::Patterns, faults: &mut Faults| {
-        let filter = Filter::new(&patterns.allow, &patterns.deny);
-        faults.keep(&at(key), filter)
+    let filter = |key: &str, allow: &[String], deny: &[String], faults: &mut Faults| {
+        faults.keep(&at(key), Filter::new(allow, deny))
     };
-    let tags = filter("tags", &entry.tags, faults);
-    let repositories = filter("repos", &entry.repos, faults);
+    let tags = filter("tags", &entry.tags.allow, &entry.tags.deny, faults);
+    let repositories = filter("repos", &entry.repos.allow, &entry.repos.deny, faults);
     let rate_limit = rate_limit(&entry_at, entry, defaults, faults, warnings);
     let name = unique_name(number, entry, names, faults);
     let scope = match entry.kind.as_deref() {
         Some("image") => {
             let scope = image(&at, source?, target?, faults);
-            unused(&at("tags"), &entry.tags, warnings);
-            unused(&at("repos"), &entry.repos, warnings);
+            unused(&at("tags"), entry.tags != raw::Tags::default(), warnings);
+            unused(
+                &at("repos"),
+                entry.repos != raw::Patterns::default(),
+                warnings,
+            );
             scope
         }
         Some("repository") => {
             let source: Option<Reference> = faults.keep(&at("source"), source?.parse());
             let target: Option<Reference> = faults.keep(&at("target"), target?.parse());
-            unused(&at("repos"), &entry.repos, warnings);
+            unused(
+                &at("repos"),
+                entry.repos != raw::Patterns::default(),
+                warnings,
+            );
             let (source, target, tags) = (source?, target?, tags?);
             for (key, reference) in [("source", &source), ("target", &target)] {
                 if reference.tag.is_some() || reference.digest.is_some() {
@@ -244,8 +251,8 @@ fn parse_backup(text: &str) -> Result<Backup, String> {
     }
 }
 
-fn unused(at: &str, patterns: &raw::Patterns, warnings: &mut Vec<String>) {
-    if !patterns.allow.is_empty() || !patterns.deny.is_empty() {
+fn unused(at: &str, given: bool, warnings: &mut Vec<String>) {
+    if given {
         warnings.push(format!("{at}: has no effect for this type"));
     }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod demo;
 mod exit;
+mod load;
 mod once;
 mod output;
 mod serve;

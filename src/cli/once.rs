@@ -4,26 +4,16 @@ use std::path::Path;
 
 use super::args::Once;
 use super::exit::Exit;
+use super::load::load;
 use super::output;
 use super::signals::Signals;
 use crate::app::{OpenStores, RetryPolicy, run_once};
-use crate::config::{Config, ConfigError};
 
 pub(super) async fn run(path: Option<&Path>, arguments: &Once) -> Exit {
-    let Some(path) = path else {
-        output::error("no configuration: name one with -c FILE, or - for standard input");
-        return Exit::Usage;
-    };
-    let mut config = match read(path) {
+    let mut config = match load(path) {
         Ok(config) => config,
-        Err(error) => {
-            output::error(&error.to_string());
-            return Exit::Config;
-        }
+        Err(exit) => return exit,
     };
-    for warning in &config.warnings {
-        tracing::warn!("{}: {warning}", path.display());
-    }
     if arguments.missing {
         for job in &mut config.jobs {
             job.policy.missing_only = true;
@@ -60,12 +50,5 @@ pub(super) async fn run(path: Option<&Path>, arguments: &Once) -> Exit {
         Some(number) if summary.interrupted => Exit::Signal(number),
         _ if summary.totals.failed > 0 => Exit::Failed,
         _ => Exit::Success,
-    }
-}
-
-fn read(path: &Path) -> Result<Config, ConfigError> {
-    match path.as_os_str() == "-" {
-        true => Config::read_from(std::io::stdin(), "standard input"),
-        false => Config::read(path),
     }
 }

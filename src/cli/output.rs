@@ -23,6 +23,11 @@ pub(super) fn error(text: &str) {
     }
 }
 
+/// Prints a report of what went wrong as it is.
+pub(super) fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// What a run of all jobs did: a table, what was copied, what failed.
 pub(super) fn summary(summary: &Summary) -> String {
     let mut text = table(summary);

@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use creds::registries;
 use job::job;
 
-use super::fault::{Fault, Faults};
-use super::{Config, duration, raw};
+use super::fault::Faults;
+use super::finding::{Check, Finding};
+use super::{Config, Report, duration, raw};
 
 /// Keys of regsync's that this version does not act on. A file that has one is
 /// refused: to leave it out silently would give another mirror.
@@ -47,19 +48,20 @@ const NOT_OFFERED: &[&str] = &[
 ];
 
 /// The newest version of the configuration language that is understood.
-const VERSION: u64 = 1;
+const VERSION: i64 = 1;
 
-pub(super) fn config(raw: raw::Config, ignored: &[String]) -> Result<Config, Vec<Fault>> {
+/// What the file means, as far as it can be understood, and what is wrong with
+/// it.
+pub(super) fn config(raw: &raw::Config) -> (Option<Config>, Vec<Finding>) {
     let mut faults = Faults::default();
     let mut warnings = Vec::new();
     if let Some(version) = raw.version.filter(|&version| version != VERSION) {
         faults.add(
             "version",
-            format!("{version} is not known: expected {VERSION}"),
+            format!("{version} is not known: this program understands {VERSION}"),
         );
     }
-    unknown(ignored, &mut warnings);
-    not_offered(&raw, &mut faults);
+    not_offered(raw, &mut faults);
     let registries = registries(&raw.creds, &mut faults, &mut warnings);
     let parallel = match raw.defaults.parallel {
         None | Some(0) => Config::PARALLEL,
@@ -90,26 +92,27 @@ pub(super) fn config(raw: raw::Config, ignored: &[String]) -> Result<Config, Vec
         )
     });
     let jobs = jobs.collect();
-    if raw.sync.is_empty() {
+    if raw.sync.is_empty() && faults.0.is_empty() {
         warnings.push("sync: there are no entries, so there is nothing to do".to_owned());
     }
-    faults.unless_any(Config {
+    let config = Config {
         registries,
         docker_config: !raw.defaults.skip_docker_config.unwrap_or(false),
-        user_agent: raw.defaults.user_agent.filter(|text| !text.is_empty()),
+        user_agent: raw
+            .defaults
+            .user_agent
+            .clone()
+            .filter(|text| !text.is_empty()),
         parallel,
         jobs,
-        warnings,
-    })
-}
-
-fn unknown(ignored: &[String], warnings: &mut Vec<String>) {
-    for path in ignored {
-        let key = path.rsplit('.').next().unwrap_or(path);
-        if !key.starts_with("x-") {
-            warnings.push(format!("{path}: no such key; it has no effect"));
-        }
-    }
+        warnings: Report::default(),
+    };
+    let mut findings = faults.0;
+    findings.extend(warnings.iter().map(|warning| {
+        let (at, message) = warning.split_once(": ").unwrap_or(("", warning));
+        Finding::warning(Check::Unused, at, message)
+    }));
+    (Some(config), findings)
 }
 
 fn not_offered(raw: &raw::Config, faults: &mut Faults) {

@@ -6,8 +6,14 @@
 
 mod build;
 pub(crate) mod duration;
-mod fault;
+mod fault {
+    pub(super) use super::finding::Findings as Faults;
+}
+mod finding;
 mod raw;
+mod report;
+mod schema;
+mod shape;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -15,7 +21,9 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-pub use fault::ConfigError;
+pub use finding::{Check, Finding, Severity};
+pub use report::{Format, Report};
+pub use schema::schema;
 
 use crate::http::{Certificates, Chunks, Identity, Secret, Tls, exposure};
 use crate::oci::Host;
@@ -37,8 +45,24 @@ pub struct Config {
     pub parallel: usize,
     /// What to do.
     pub jobs: Vec<Job>,
-    /// What is odd about the file but does not stop it, a line each.
-    pub warnings: Vec<String>,
+    /// What is odd about the file but does not stop it.
+    pub warnings: Report,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("could not read the configuration {origin}: {cause}")]
+    Unreadable {
+        /// The file.
+        origin: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// All that is wrong with it, and what is odd.
+    #[error("{0}")]
+    Faulty(Report),
 }
 
 /// How to reach one registry.
@@ -102,7 +126,11 @@ impl Config {
         };
         let is_secret = |known: &Registry| known.login.is_some() || known.identity.is_some();
         if config.registries.values().any(is_secret) {
-            config.warnings.extend(exposure(path));
+            let exposed = exposure(path);
+            let exposed = exposed.map(|text| Finding::warning(Check::Exposure, "", text));
+            exposed
+                .into_iter()
+                .for_each(|finding| config.warnings.push(finding));
         }
         Ok(config)
     }
@@ -126,14 +154,33 @@ impl Config {
     ///
     /// With every fault that was found in it.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
-        let (raw, ignored) = yaml::read(text).map_err(|cause| ConfigError::Yaml {
-            origin: origin.to_owned(),
-            cause,
-        })?;
-        build::config(raw, &ignored).map_err(|faults| ConfigError::Faulty {
-            origin: origin.to_owned(),
-            faults,
-        })
+        let (root, mut findings) = yaml::read(text);
+        let Some(root) = root else {
+            let secrets = report::suspected(text);
+            let report = Report::new(origin, text, findings, &secrets);
+            return Err(ConfigError::Faulty(report));
+        };
+        let read = shape::read(&root);
+        findings.extend(read.findings);
+        let (config, found) = build::config(&read.config);
+        findings.extend(found.into_iter().map(|finding| match finding.place {
+            Some(_) => finding,
+            None => Finding {
+                place: read.places.of(&finding.at),
+                ..finding
+            },
+        }));
+        let failed = findings
+            .iter()
+            .any(|found| found.severity == Severity::Error);
+        let report = Report::new(origin, text, findings, &read.secrets);
+        match config {
+            Some(config) if !failed => Ok(Self {
+                warnings: report,
+                ..config
+            }),
+            _ => Err(ConfigError::Faulty(report)),
+        }
     }
 }
 

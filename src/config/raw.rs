@@ -10,12 +10,11 @@ use serde::{Deserialize, Serialize};
 /// A configuration of regmirror: version 1 of regsync's language, and more.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(title = "regmirror configuration", extend("patternProperties" = {"^x-": {}}))]
+#[schemars(title = "regmirror configuration")]
 pub(super) struct Config {
     /// The version of the configuration language.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = [1]))]
-    pub(super) version: Option<u64>,
+    pub(super) version: Option<i64>,
     /// How to reach registries.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) creds: Vec<Creds>,
@@ -46,9 +45,11 @@ pub(super) struct Creds {
     /// Certificates in PEM that are trusted besides the system's. Templates are
     /// allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("writeOnly" = true))]
     pub(super) regcert: Option<String>,
     /// The client certificate in PEM. Templates are allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("writeOnly" = true))]
     pub(super) client_cert: Option<String>,
     /// The client certificate's key in PEM. Templates are allowed.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,101 +1,375 @@
-//! YAML text to the file's serde twin. The only place that knows the YAML
-//! library.
+//! YAML text to a tree whose every part knows its place. Aliases and merge keys
+//! are resolved, keys that stand twice are found.
+//!
+//! serde_yaml, which makes values of the tree, tells no places, stops at the
+//! first fault and lets keys stand twice; hence a parser of events below it.
 
-use serde::Deserialize;
-use serde_ignored::Path;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
 
-use super::raw;
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-/// Parses `text`. The second value lists the keys that mean nothing to
-/// [`raw::Config`], as `sync[0].tags.alow`.
-pub(super) fn read(text: &str) -> Result<(raw::Config, Vec<String>), serde_yaml::Error> {
-    // Read typed even if there are merge keys, which serde_yaml leaves alone:
-    // only these errors have a line and a column.
-    let read = typed(serde_yaml::Deserializer::from_str(text))?;
-    if !text.contains("<<") {
-        return Ok(read);
-    }
-    let mut value: serde_yaml::Value = serde_yaml::from_str(text)?;
-    value.apply_merge()?;
-    typed(value)
+use super::finding::{Check, Finding};
+
+/// How deep lists and maps may nest. The configuration needs 5.
+const MAX_DEPTH: usize = 32;
+
+/// How many values a file may have, those behind aliases counted each time.
+const MAX_VALUES: usize = 400_000;
+
+/// A value and where it stands.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// The bytes of the text that it takes.
+    pub(super) place: Range<usize>,
+    pub(super) kind: Kind,
+    /// How many values it is, with all within it.
+    values: usize,
 }
 
-fn typed<'de, D>(deserializer: D) -> Result<(raw::Config, Vec<String>), D::Error>
-where
-    D: serde::Deserializer<'de>,
-{
-    let mut ignored = Vec::new();
-    let mut note = |path: Path<'_>| ignored.push(dotted(&path));
-    let config = Option::deserialize(serde_ignored::Deserializer::new(deserializer, &mut note))?;
-    Ok((config.unwrap_or_default(), ignored))
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Nothing, or a word for it.
+    Null,
+    Scalar {
+        text: String,
+        /// Whether it was written without quotes, so that `true` may be a flag.
+        plain: bool,
+    },
+    List(Vec<Rc<Node>>),
+    Map(Vec<Entry>),
 }
 
-/// `sync[0].tags`, where the library writes `sync.0.tags` and marks options.
-fn dotted(path: &Path<'_>) -> String {
-    match path {
-        Path::Root => String::new(),
-        Path::Seq { parent, index } => format!("{}[{index}]", dotted(parent)),
-        Path::Map { parent, key } => match dotted(parent) {
-            parent if parent.is_empty() => key.clone(),
-            parent => format!("{parent}.{key}"),
-        },
-        Path::Some { parent }
-        | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => dotted(parent),
+/// A key of a map and its value.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) place: Range<usize>,
+    pub(super) value: Rc<Node>,
+}
+
+impl Node {
+    /// What it is, for people.
+    pub(super) fn description(&self) -> &'static str {
+        match &self.kind {
+            Kind::Null => "nothing",
+            Kind::Scalar { .. } => "text",
+            Kind::List(_) => "a list",
+            Kind::Map(_) => "a map",
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Reads the first document of `text`.
+///
+/// What is amiss beside the value is in the findings; without a value one of
+/// them is an error.
+pub(super) fn read(text: &str) -> (Option<Rc<Node>>, Vec<Finding>) {
+    let mut loader = Loader {
+        offsets: Offsets::new(text),
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        merged: 0,
+        findings: Vec::new(),
+        root: None,
+    };
+    if let Err(fault) = loader.run(text) {
+        loader.findings.push(fault);
+        return (None, loader.findings);
+    }
+    let root = loader.root.unwrap_or_else(|| {
+        Rc::new(Node {
+            place: 0..0,
+            kind: Kind::Null,
+            values: 1,
+        })
+    });
+    (Some(root), loader.findings)
+}
 
-    #[test]
-    fn unknown_keys_are_found_with_their_path() {
-        let text = "version: 1\nsync:\n  - source: a\n    tags: {alow: [x]}\nx-a: 1\n";
-        let (_, ignored) = read(text).unwrap();
-        assert_eq!(ignored, ["sync[0].tags.alow", "x-a"]);
+/// From characters, which the parser counts, to bytes.
+enum Offsets {
+    Same(usize),
+    Table(Vec<usize>),
+}
+
+impl Offsets {
+    fn new(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self::Same(text.len());
+        }
+        let starts = text.char_indices().map(|(at, _)| at);
+        Self::Table(starts.chain([text.len()]).collect())
     }
 
-    #[test]
-    fn anchors_aliases_and_merge_keys_work() {
-        let text = "x-base: &base\n  type: image\n  source: a\nsync:\n  - <<: *base\n    target: b\n\
-                    \x20 - *base\n";
-        let (config, ignored) = read(text).unwrap();
-        assert_eq!(config.sync[0].kind.as_deref(), Some("image"));
-        assert_eq!(config.sync[0].target.as_deref(), Some("b"));
-        assert_eq!(config.sync[1].source.as_deref(), Some("a"));
-        assert_eq!(ignored, ["x-base"]);
-    }
-
-    #[test]
-    fn an_error_names_line_and_column_even_beside_merge_keys() {
-        for text in ["sync:\n  - source: [a]\n", "# <<\nsync:\n  - source: [a]\n"] {
-            let error = read(text).unwrap_err().to_string();
-            assert!(
-                error.contains("source") && error.contains("line"),
-                "{error}"
-            );
+    fn byte(&self, character: usize) -> usize {
+        match self {
+            Self::Same(length) => character.min(*length),
+            Self::Table(table) => {
+                let last = table.last().copied().unwrap_or_default();
+                table.get(character).copied().unwrap_or(last)
+            }
         }
     }
 
-    #[test]
-    fn an_empty_file_is_an_empty_configuration() {
-        for text in ["", "# nothing\n", "---\n"] {
-            assert!(read(text).unwrap().0.sync.is_empty(), "{text:?}");
+    fn bytes(&self, span: Span) -> Range<usize> {
+        let start = self.byte(span.start.index());
+        start..self.byte(span.end.index()).max(start)
+    }
+}
+
+struct Loader {
+    offsets: Offsets,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Rc<Node>>,
+    /// How many keys merges have copied.
+    merged: usize,
+    findings: Vec<Finding>,
+    root: Option<Rc<Node>>,
+}
+
+/// A list or a map that is being read.
+struct Open {
+    start: usize,
+    anchor: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Rc<Node>>),
+    Map {
+        entries: Vec<Entry>,
+        merges: Vec<(Range<usize>, Rc<Node>)>,
+        key: Option<(Rc<Node>, bool)>,
+    },
+}
+
+impl Loader {
+    fn run(&mut self, text: &str) -> Result<(), Finding> {
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            let (event, span) = event.map_err(|error| {
+                let at = self.offsets.byte(error.marker().index());
+                Finding::error(Check::Syntax, "", explained(error.info())).placed(at..at)
+            })?;
+            let place = self.offsets.bytes(span);
+            match event {
+                Event::DocumentStart(_) if self.root.is_some() => {
+                    let message = "a second document: only the first one is read";
+                    self.findings
+                        .push(Finding::warning(Check::Unused, "", message).placed(place));
+                    return Ok(());
+                }
+                Event::Scalar(text, style, anchor, tag) => {
+                    let plain = style == ScalarStyle::Plain && tag.is_none();
+                    let nothing = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                    let merge = plain && text == "<<";
+                    let kind = match nothing {
+                        true => Kind::Null,
+                        false => Kind::Scalar {
+                            text: text.into_owned(),
+                            plain,
+                        },
+                    };
+                    let node = Rc::new(Node {
+                        place,
+                        kind,
+                        values: 1,
+                    });
+                    self.add(node, anchor, merge)?;
+                }
+                Event::Alias(anchor) => {
+                    // What is being read still has no value: it would contain itself.
+                    let Some(node) = self.anchors.get(&anchor).cloned() else {
+                        let message = "this alias stands within what it stands for";
+                        return Err(Finding::error(Check::Syntax, "", message).placed(place));
+                    };
+                    self.add(node, 0, false)?;
+                }
+                Event::SequenceStart(anchor, _) => {
+                    self.enter(place.start, anchor, Content::List(Vec::new()))?;
+                }
+                Event::MappingStart(anchor, _) => {
+                    let content = Content::Map {
+                        entries: Vec::new(),
+                        merges: Vec::new(),
+                        key: None,
+                    };
+                    self.enter(place.start, anchor, content)?;
+                }
+                Event::SequenceEnd | Event::MappingEnd => self.leave(place.end)?,
+                Event::Nothing
+                | Event::StreamStart
+                | Event::StreamEnd
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd => {}
+            }
         }
+        Ok(())
     }
 
-    #[test]
-    fn an_alias_bomb_is_refused() {
-        let mut text = "x0: &x0 [a,a,a,a,a,a,a,a,a]\n".to_owned();
-        for n in 1..9 {
-            let list = vec![format!("*x{}", n - 1); 9].join(",");
-            text.push_str(&format!("x{n}: &x{n} [{list}]\n"));
+    fn enter(&mut self, start: usize, anchor: usize, content: Content) -> Result<(), Finding> {
+        if self.open.len() == MAX_DEPTH {
+            let message = format!("lists and maps nest deeper than {MAX_DEPTH}");
+            return Err(Finding::error(Check::Syntax, "", message).placed(start..start));
         }
-        assert!(read(&text).is_ok(), "nobody uses it, so it does not go off");
-        text.push_str("sync: *x8\n");
-        assert!(read(&text).is_err());
-        text.push_str("x-merge: {<<: {a: b}}\n");
-        assert!(read(&text).is_err());
+        self.open.push(Open {
+            start,
+            anchor,
+            content,
+        });
+        Ok(())
     }
+
+    fn leave(&mut self, end: usize) -> Result<(), Finding> {
+        let Some(open) = self.open.pop() else {
+            return Ok(());
+        };
+        let place = open.start..end.max(open.start);
+        let kind = match open.content {
+            Content::List(items) => Kind::List(items),
+            Content::Map {
+                mut entries,
+                merges,
+                ..
+            } => {
+                self.merge(&mut entries, &merges)?;
+                Kind::Map(entries)
+            }
+        };
+        let values = match &kind {
+            Kind::List(items) => items.iter().map(|item| item.values).sum(),
+            Kind::Map(entries) => entries
+                .iter()
+                // They hold anchors, and nobody reads them where they stand.
+                .filter(|entry| !entry.key.starts_with("x-"))
+                .map(|entry| entry.value.values)
+                .sum::<usize>(),
+            Kind::Null | Kind::Scalar { .. } => 0,
+        } + 1;
+        if values > MAX_VALUES {
+            let message = format!("more than {MAX_VALUES} values, with what aliases stand for");
+            return Err(Finding::error(Check::Syntax, "", message).placed(place.start..place.start));
+        }
+        let node = Rc::new(Node {
+            place,
+            kind,
+            values,
+        });
+        self.add(node, open.anchor, false)
+    }
+
+    fn add(&mut self, node: Rc<Node>, anchor: usize, merge: bool) -> Result<(), Finding> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        match self.open.last_mut().map(|open| &mut open.content) {
+            None => self.root = Some(node),
+            Some(Content::List(items)) => items.push(node),
+            Some(Content::Map {
+                entries,
+                merges,
+                key,
+            }) => match key.take() {
+                None => *key = Some((node, merge)),
+                Some((key, true)) => merges.push((key.place.clone(), node)),
+                Some((key, false)) => {
+                    let Kind::Scalar { text, .. } = &key.kind else {
+                        let message =
+                            format!("a key has to be text, and this is {}", key.description());
+                        let at = key.place.start;
+                        return Err(Finding::error(Check::Syntax, "", message).placed(at..at));
+                    };
+                    entries.push(Entry {
+                        key: text.clone(),
+                        place: key.place.clone(),
+                        value: node,
+                    });
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Checks that each key stands once, and adds those that are merged in: a
+    /// map's own win, then those of the first map.
+    fn merge(
+        &mut self,
+        entries: &mut Vec<Entry>,
+        merges: &[(Range<usize>, Rc<Node>)],
+    ) -> Result<(), Finding> {
+        let mut known: HashMap<String, Range<usize>> = HashMap::new();
+        for entry in entries.iter() {
+            if known
+                .insert(entry.key.clone(), entry.place.clone())
+                .is_some()
+            {
+                let message = format!("the key `{}` stands here twice", printable(&entry.key));
+                self.findings.push(
+                    Finding::error(Check::DuplicateKey, "", message)
+                        .placed(entry.place.clone())
+                        .help("keep one of them"),
+                );
+            }
+        }
+        for (place, node) in merges {
+            let maps = match &node.kind {
+                Kind::List(items) => items.as_slice(),
+                _ => std::slice::from_ref(node),
+            };
+            for map in maps {
+                let Kind::Map(merged) = &map.kind else {
+                    let found = map.description();
+                    let message =
+                        format!("`<<` merges a map or a list of maps, and this is {found}");
+                    self.findings
+                        .push(Finding::error(Check::Form, "", message).placed(place.clone()));
+                    continue;
+                };
+                self.merged += merged.len();
+                if self.merged > MAX_VALUES {
+                    let message = format!("merge keys copy more than {MAX_VALUES} values");
+                    return Err(Finding::error(Check::Syntax, "", message).placed(place.clone()));
+                }
+                for entry in merged {
+                    if known
+                        .insert(entry.key.clone(), entry.place.clone())
+                        .is_none()
+                    {
+                        entries.push(entry.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the parser says, and what is behind it in most cases.
+fn explained(info: &str) -> String {
+    let hint = if info.contains("tab") {
+        ": indent with spaces"
+    } else if info.contains("quoted scalar") || info.contains("unexpected end of stream") {
+        ": is a quote not closed?"
+    } else if info.contains("mapping values are not allowed") {
+        ": text that has `: ` in it needs quotes"
+    } else {
+        ""
+    };
+    format!("no YAML: {info}{hint}")
+}
+
+/// A key as a message may hold it: short, and without control characters.
+pub(super) fn printable(text: &str) -> String {
+    const MOST: usize = 60;
+    let mut short: String = text
+        .chars()
+        .take(MOST)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(MOST).is_some() {
+        short.push('…');
+    }
+    short
 }

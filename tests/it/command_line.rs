@@ -105,14 +105,18 @@ fn a_reader_that_goes_away_is_no_crash() {
 fn a_configuration_that_cannot_be_used_ends_with_3_and_a_line_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     for (text, reasons) in [
-        ("sync: [", &["line"][..]),
-        ("sync:\n- source: [x]\n", &["sync[0].source", "line 2"]),
-        ("version: 2\n", &["version", "expected 1"]),
+        ("sync: [", &[":1:8"][..]),
+        (
+            "sync:\n- source: [x]\n",
+            &["sync[0].source", ":2:3", "expected text, found a list"],
+        ),
+        ("version: 2\n", &["version", "understands 1"]),
         (
             "sync:\n- {source: alpine, target: localhost/alpine, type: imagee}\n",
             &[
                 "sync[0].type",
-                "\"imagee\" is not known: expected image, repository or registry",
+                "`imagee` is not known: expected image, repository or registry",
+                "did you mean `image`?",
             ],
         ),
         (

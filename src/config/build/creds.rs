@@ -220,10 +220,11 @@ mod tests {
             };
             let mut faults = Faults::default();
             let chunks = chunks(3, &entry, &mut faults);
-            faults.unless_any(chunks).map_err(|faults| {
-                let lines = faults.iter().map(ToString::to_string);
-                lines.collect::<Vec<_>>().join("\n")
-            })
+            let lines: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
+            match lines.is_empty() {
+                true => Ok(chunks),
+                false => Err(lines.join("\n")),
+            }
         };
         let usual = Chunks::default();
         assert_eq!(read(None, None), Ok(usual));

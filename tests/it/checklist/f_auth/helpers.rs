@@ -334,6 +334,7 @@ fn f10_the_configuration_s_keys_go_together() {
         assert!(error.contains(&format!("creds[0].{key}")), "{error}");
     }
     let lonely = "creds: [{registry: a.io, credExpire: 1h, credHost: x}]";
-    let warnings = Config::parse(lonely, "test").unwrap().warnings.join("\n");
+    let warnings = Config::parse(lonely, "test").unwrap().warnings;
+    let warnings = warnings.to_string();
     assert!(warnings.contains("creds[0].credExpire") && warnings.contains("creds[0].credHost"));
 }

@@ -1,0 +1,374 @@
+//! Findings as people and their tools read them.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::ops::Range;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::finding::{Finding, Severity};
+
+/// How many findings are shown to people.
+const SHOWN: usize = 50;
+
+/// How much of a line is shown, in bytes before and after what is wrong.
+const CONTEXT: usize = 100;
+
+/// What stands for a secret.
+pub(super) const HIDDEN: char = '*';
+
+/// What was found in a file, with the text around it. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    origin: String,
+    /// The file, with `*` for each byte of a secret.
+    text: String,
+    findings: Vec<Finding>,
+}
+
+/// How findings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// With the line and a mark under what is wrong.
+    Human {
+        /// Whether to use the colours of a terminal.
+        colour: bool,
+    },
+    /// One JSON object.
+    Json,
+    /// Commands for a GitHub workflow, which shows them beside the line.
+    Github,
+    /// A GitLab Code Quality report.
+    Gitlab,
+}
+
+/// A place as people count: from 1, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    line: usize,
+    column: usize,
+}
+
+impl Report {
+    pub(super) fn new(
+        origin: &str,
+        text: &str,
+        mut findings: Vec<Finding>,
+        secrets: &[Range<usize>],
+    ) -> Self {
+        findings.sort_by_key(|finding| finding.place.as_ref().map_or(0, |place| place.start));
+        Self {
+            origin: origin.to_owned(),
+            text: masked(text, secrets),
+            findings,
+        }
+    }
+
+    /// What was found, in the order of the file.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// Adds what was found beside the text.
+    pub(super) fn push(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// The file as messages name it.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The findings as text that ends with a line break, if there are any.
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Human { colour } => self.human(colour),
+            Format::Json => self.json(),
+            Format::Github => self.github(),
+            Format::Gitlab => self.gitlab(),
+        }
+    }
+
+    fn human(&self, colour: bool) -> String {
+        let renderer = match colour {
+            true => Renderer::styled(),
+            false => Renderer::plain(),
+        }
+        .decor_style(DecorStyle::Ascii);
+        let mut text = String::new();
+        for finding in self.findings.iter().take(SHOWN) {
+            let level = match finding.severity {
+                Severity::Error => Level::ERROR,
+                Severity::Warning => Level::WARNING,
+            };
+            let title = match finding.at.as_str() {
+                "" => finding.message.clone(),
+                at => format!("{at}: {}", finding.message),
+            };
+            let mut group = level.primary_title(title).element(self.snippet(finding));
+            if let Some(help) = &finding.help {
+                group = group.element(Level::HELP.message(help.as_str()));
+            }
+            text.push_str(&renderer.render(&[group]));
+            text.push_str("\n\n");
+        }
+        if self.findings.len() > SHOWN {
+            let more = self.findings.len() - SHOWN;
+            let _ = writeln!(text, "… and {more} more");
+        }
+        text
+    }
+
+    /// The line that a finding is about. Only that is given away, for the width
+    /// of lines is not bounded.
+    fn snippet(&self, finding: &Finding) -> Element<'_> {
+        let Some(place) = &finding.place else {
+            return Origin::path(self.origin.as_str()).into();
+        };
+        let at = self.position(place.start);
+        let line = self.line_around(place.start);
+        let end = place.end.clamp(place.start, line.end);
+        let from = floor(
+            &self.text,
+            place.start.saturating_sub(CONTEXT).max(line.start),
+        );
+        let to = floor(&self.text, (end + CONTEXT).min(line.end));
+        if from > line.start || to < line.end {
+            // Cut, it has no true columns.
+            return Origin::path(self.origin.as_str())
+                .line(at.line)
+                .char_column(at.column)
+                .into();
+        }
+        let span = place.start - line.start..end - line.start;
+        Snippet::source(&self.text[line])
+            .path(self.origin.as_str())
+            .line_start(at.line)
+            .annotation(AnnotationKind::Primary.span(span))
+            .into()
+    }
+
+    fn json(&self) -> String {
+        let count = |severity| {
+            let found = self
+                .findings
+                .iter()
+                .filter(|found| found.severity == severity);
+            found.count()
+        };
+        let findings: Vec<Value> = self
+            .findings
+            .iter()
+            .map(|found| self.object(found))
+            .collect();
+        let report = json!({
+            "file": self.origin,
+            "errors": count(Severity::Error),
+            "warnings": count(Severity::Warning),
+            "findings": findings,
+        });
+        format!("{report:#}\n")
+    }
+
+    fn object(&self, finding: &Finding) -> Value {
+        let place = finding.place.as_ref().map(|place| {
+            let (start, end) = (self.position(place.start), self.position(place.end));
+            json!({
+                "line": start.line,
+                "column": start.column,
+                "endLine": end.line,
+                "endColumn": end.column,
+            })
+        });
+        json!({
+            "severity": word(finding.severity),
+            "check": finding.check.name(),
+            "key": finding.at,
+            "message": finding.message,
+            "help": finding.help,
+            "place": place,
+        })
+    }
+
+    /// <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
+    fn github(&self) -> String {
+        let mut text = String::new();
+        for finding in &self.findings {
+            let _ = write!(
+                text,
+                "::{} file={}",
+                word(finding.severity),
+                property(&self.origin)
+            );
+            if let Some(place) = &finding.place {
+                let at = self.position(place.start);
+                let _ = write!(text, ",line={},col={}", at.line, at.column);
+            }
+            let title = property(finding.check.name());
+            let _ = writeln!(text, ",title={title}::{}", data(&finding.to_string()));
+        }
+        text
+    }
+
+    /// <https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format>
+    fn gitlab(&self) -> String {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let findings: Vec<Value> = self
+            .findings
+            .iter()
+            .map(|finding| {
+                // The same after lines were put in before it.
+                let identity = format!("{}\0{finding}", finding.check.name());
+                let count = seen.entry(identity.clone()).or_default();
+                *count += 1;
+                let hash = Sha256::digest(format!("{}\0{identity}\0{count}", self.origin));
+                let fingerprint = hash.iter().fold(String::new(), |mut hex, byte| {
+                    let _ = write!(hex, "{byte:02x}");
+                    hex
+                });
+                let line = finding
+                    .place
+                    .as_ref()
+                    .map_or(1, |place| self.position(place.start).line);
+                json!({
+                    "description": finding.to_string(),
+                    "check_name": finding.check.name(),
+                    "fingerprint": fingerprint,
+                    "severity": match finding.severity {
+                        Severity::Error => "blocker",
+                        Severity::Warning => "minor",
+                    },
+                    "location": {"path": self.origin, "lines": {"begin": line}},
+                })
+            })
+            .collect();
+        format!("{:#}\n", Value::Array(findings))
+    }
+
+    fn position(&self, byte: usize) -> Position {
+        let byte = floor(&self.text, byte);
+        let line = self.line_around(byte);
+        let before = self.text.as_bytes()[..line.start].iter();
+        Position {
+            line: before.filter(|&&byte| byte == b'\n').count() + 1,
+            column: self.text[line.start..byte.max(line.start)].chars().count() + 1,
+        }
+    }
+
+    /// The line that holds `byte`, without its end.
+    fn line_around(&self, byte: usize) -> Range<usize> {
+        let byte = floor(&self.text, byte);
+        let start = self.text[..byte].rfind('\n').map_or(0, |at| at + 1);
+        let end = self.text[byte..]
+            .find('\n')
+            .map_or(self.text.len(), |at| byte + at);
+        start..end
+    }
+}
+
+/// A line each: `mirror.yml:3:5: sync[0].type: …`.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, finding) in self.findings.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            f.write_str(&self.origin)?;
+            if let Some(place) = &finding.place {
+                let at = self.position(place.start);
+                write!(f, ":{}:{}", at.line, at.column)?;
+            }
+            write!(f, ": {finding}")?;
+        }
+        Ok(())
+    }
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// The beginning of the character that `byte` is in.
+fn floor(text: &str, byte: usize) -> usize {
+    let mut byte = byte.min(text.len());
+    while !text.is_char_boundary(byte) {
+        byte -= 1;
+    }
+    byte
+}
+
+/// `text` with nothing readable in the bytes `secrets`. Lines stay lines.
+fn masked(text: &str, secrets: &[Range<usize>]) -> String {
+    if secrets.is_empty() {
+        return text.to_owned();
+    }
+    let mut secrets = secrets.to_vec();
+    secrets.sort_by_key(|secret| secret.start);
+    let mut masked = String::with_capacity(text.len());
+    let mut done = 0;
+    for secret in secrets {
+        let start = floor(text, secret.start.max(done));
+        let end = floor(text, secret.end.max(start));
+        masked.push_str(&text[done..start]);
+        for byte in text[start..end].bytes() {
+            // As many bytes as there were, so that places stay true.
+            masked.push(if byte == b'\n' { '\n' } else { HIDDEN });
+        }
+        done = end;
+    }
+    masked.push_str(&text[done..]);
+    masked
+}
+
+/// The bytes of `text` that look like secrets, for a text that is no YAML: what
+/// follows the key of one, to the end of the line and of all that is indented
+/// deeper.
+pub(super) fn suspected(text: &str) -> Vec<Range<usize>> {
+    const KEYS: [&str; 3] = ["pass", "token", "clientKey"];
+    let mut found = Vec::new();
+    let mut at = 0;
+    // The indentation of the key whose value is being read.
+    let mut within: Option<usize> = None;
+    for line in text.split_inclusive('\n') {
+        let indentation = line.len() - line.trim_start_matches([' ', '\t', '-']).len();
+        let end = at + line.trim_end_matches(['\n', '\r']).len();
+        if within.is_some_and(|outer| indentation > outer || line.trim().is_empty()) {
+            found.push(at..end);
+        } else {
+            let lower = line.to_lowercase();
+            let keys = KEYS
+                .iter()
+                .filter_map(|key| lower.find(&key.to_lowercase()));
+            within = keys.min().map(|key| {
+                let value = line[floor(line, key)..]
+                    .find(':')
+                    .map_or(key, |colon| key + colon + 1);
+                found.push(floor(text, at + value)..end);
+                indentation
+            });
+        }
+        at += line.len();
+    }
+    found
+}

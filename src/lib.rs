@@ -10,8 +10,10 @@
 //! | [`http`] | one HTTP client for all registries: TLS, retry, limits | |
 //! | [`registry`] | the distribution-spec client | `oci` `store` `http` |
 //! | [`select`] | tag and repository filters | `oci` |
-//! | [`sync`] | jobs: plan, then apply. Never names a backend | `oci` `select` `store` |
-//! | [`config`] | YAML to jobs | `oci` `select` `http` `sync` |
+//! | `nearest` | the name that was likely meant | |
+//! | [`template`] | the part of Go's templates that regsync's files use | `nearest` |
+//! | [`sync`] | jobs: plan, then apply. Never names a backend | `oci` `select` `store` `template` |
+//! | [`config`] | YAML to jobs | `oci` `select` `http` `sync` `template` `nearest` |
 //! | [`embedded`] | the embedded registry: a server over a store | `oci` `store` |
 //! | [`telemetry`] | logs | |
 //! | [`app`] | the composition root: which store an endpoint means | all above |
@@ -25,9 +27,11 @@ pub mod config;
 pub mod embedded;
 pub mod http;
 pub mod layout;
+mod nearest;
 pub mod oci;
 pub mod registry;
 pub mod select;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
+pub mod template;

@@ -45,7 +45,6 @@ impl OpenStores {
     ///
     /// When docker's configuration cannot be read, or no client set up.
     pub fn new(config: &Config, retry: RetryPolicy) -> Result<Self, OpenError> {
-        let usual = concat!("regmirror/", env!("CARGO_PKG_VERSION"));
         let helpers = Arc::<Helpers>::default();
         let docker = match config.docker_config {
             true => Some(Arc::new(DockerConfig::load(Arc::clone(&helpers))?)),
@@ -53,7 +52,7 @@ impl OpenStores {
         };
         let listed = config.registries.iter();
         let listed = listed.map(|(host, settings)| options(host, settings));
-        let user_agent = config.user_agent.as_deref().unwrap_or(usual);
+        let user_agent = config.user_agent.as_deref().unwrap_or(Config::USER_AGENT);
         Ok(Self {
             registries: config.registries.clone(),
             docker,

@@ -66,7 +66,7 @@ impl Cli {
         self.level.unwrap_or(match self.command {
             // It tells what it does itself.
             Command::Demo => Level::WARN,
-            Command::Once(_) | Command::Registry(_) => Level::INFO,
+            Command::Once(_) | Command::Config(_) | Command::Registry(_) => Level::INFO,
         })
     }
 
@@ -82,6 +82,12 @@ impl Cli {
 pub(super) enum Command {
     /// Run every job once, and end.
     Once(Once),
+    /// Show the configuration as it holds, or work on it.
+    ///
+    /// Alone, it prints the configuration with every default filled in and every
+    /// secret hidden.
+    #[command(args_conflicts_with_subcommands = true)]
+    Config(ConfigArgs),
     /// Show the main job at work between two embedded registries.
     Demo,
     /// The embedded registry.
@@ -105,6 +111,71 @@ pub(super) struct Once {
         env = "REGMIRROR_DRAIN_TIMEOUT"
     )]
     pub(super) drain_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<ConfigCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Tell all that is wrong with the configuration.
+    ///
+    /// Ends with 3 if it cannot be used or has a key that does not exist. Nothing
+    /// is connected to.
+    Validate(Validate),
+    /// Print the JSON Schema of a configuration, for editors.
+    Schema,
+    /// Print what another tool's file comes to as a configuration.
+    ///
+    /// What has no counterpart is told on standard error.
+    Convert(Convert),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Validate {
+    /// How the findings are written.
+    #[arg(long, value_enum, default_value = "human", env = "REGMIRROR_FORMAT")]
+    pub(super) format: ReportFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// For people: each with its line and a mark under it.
+    Human,
+    /// One JSON object.
+    Json,
+    /// Commands for a GitHub workflow.
+    Github,
+    /// A GitLab Code Quality report.
+    Gitlab,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Convert {
+    /// Which tool's file it is.
+    #[arg(long, value_enum)]
+    pub(super) from: Origin,
+
+    /// Where images go whose target the file does not name.
+    #[arg(long, value_name = "HOST[/PATH]")]
+    pub(super) target: Option<String>,
+
+    /// The file, or - for standard input.
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Origin {
+    /// dregsy's YAML.
+    Dregsy,
+    /// image-syncer's YAML or JSON: the images, or images and auth in one file.
+    ImageSyncer,
+    /// The YAML of `skopeo sync --src yaml`.
+    Skopeo,
 }
 
 #[derive(Debug, Subcommand)]

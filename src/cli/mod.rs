@@ -1,6 +1,7 @@
 //! The command line: arguments, output, exit codes. One file for each command.
 
 mod args;
+mod config;
 mod demo;
 mod exit;
 mod load;
@@ -42,6 +43,7 @@ pub fn run() -> ExitCode {
 async fn dispatch(cli: Cli) -> Exit {
     match cli.command {
         Command::Once(arguments) => once::run(cli.config.as_deref(), &arguments).await,
+        Command::Config(arguments) => config::run(cli.config.as_deref(), arguments),
         Command::Demo => demo::run().await,
         Command::Registry(RegistryCommand::Serve(arguments)) => serve::run(arguments).await,
     }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use creds::registries;
 use job::job;
 
+use super::effective::{effective, inherit};
 use super::fault::Faults;
 use super::finding::{Check, Finding};
 use super::{Config, Report, duration, raw};
@@ -52,7 +53,7 @@ const VERSION: i64 = 1;
 
 /// What the file means, as far as it can be understood, and what is wrong with
 /// it.
-pub(super) fn config(raw: &raw::Config) -> (Option<Config>, Vec<Finding>) {
+pub(super) fn config(raw: &raw::Config) -> (Config, Vec<Finding>) {
     let mut faults = Faults::default();
     let mut warnings = Vec::new();
     if let Some(version) = raw.version.filter(|&version| version != VERSION) {
@@ -81,21 +82,27 @@ pub(super) fn config(raw: &raw::Config) -> (Option<Config>, Vec<Finding>) {
         &mut faults,
     );
     let mut names = HashSet::new();
-    let jobs = raw.sync.iter().enumerate().filter_map(|(number, entry)| {
-        job(
+    let mut entries = Vec::with_capacity(raw.sync.len());
+    let mut jobs = Vec::with_capacity(raw.sync.len());
+    for (number, entry) in raw.sync.iter().enumerate() {
+        let (entry, inherited) = inherit(entry, &raw.defaults);
+        let known = faults.0.len();
+        jobs.extend(job(
             number,
-            entry,
+            &entry,
             &raw.defaults,
             &mut names,
             &mut faults,
             &mut warnings,
-        )
-    });
-    let jobs = jobs.collect();
+        ));
+        trace_back(number, &inherited, &mut faults.0[known..]);
+        entries.push(entry);
+    }
     if raw.sync.is_empty() && faults.0.is_empty() {
         warnings.push("sync: there are no entries, so there is nothing to do".to_owned());
     }
     let config = Config {
+        effective: effective(raw, entries, &jobs),
         registries,
         docker_config: !raw.defaults.skip_docker_config.unwrap_or(false),
         user_agent: raw
@@ -112,7 +119,27 @@ pub(super) fn config(raw: &raw::Config) -> (Option<Config>, Vec<Finding>) {
         let (at, message) = warning.split_once(": ").unwrap_or(("", warning));
         Finding::warning(Check::Unused, at, message)
     }));
-    (Some(config), findings)
+    // An inherited value is looked at once for each entry.
+    let mut seen = HashSet::new();
+    findings.retain(|finding| seen.insert((finding.at.clone(), finding.message.clone())));
+    (config, findings)
+}
+
+/// Lays a fault of an inherited value to the `defaults` that it comes from.
+fn trace_back(number: usize, inherited: &[&str], findings: &mut [Finding]) {
+    let entry = format!("sync[{number}].");
+    for finding in findings {
+        let Some(key) = finding.at.strip_prefix(&entry) else {
+            continue;
+        };
+        let below = |name: &&&str| {
+            let rest = key.strip_prefix(**name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        if inherited.iter().any(|name| below(&name)) {
+            finding.at = format!("defaults.{key}");
+        }
+    }
 }
 
 fn not_offered(raw: &raw::Config, faults: &mut Faults) {

@@ -5,7 +5,9 @@
 //! been found.
 
 mod build;
+mod convert;
 pub(crate) mod duration;
+mod effective;
 mod fault {
     pub(super) use super::finding::Findings as Faults;
 }
@@ -21,19 +23,20 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+pub use convert::{ConvertError, Converted, Tool, convert};
 pub use finding::{Check, Finding, Severity};
 pub use report::{Format, Report};
-pub use schema::schema;
+pub use schema::{schema, schema_text};
 
 use crate::http::{Certificates, Chunks, Identity, Secret, Tls, exposure};
 use crate::oci::Host;
 use crate::sync::Job;
 
 /// How long a configuration may be, in bytes. It is parsed in memory.
-const MAX_SIZE: u64 = 4 << 20;
+pub const MAX_SIZE: u64 = 4 << 20;
 
 /// A configuration without faults.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// How to reach registries, where the file says so.
     pub registries: BTreeMap<Host, Registry>,
@@ -47,6 +50,8 @@ pub struct Config {
     pub jobs: Vec<Job>,
     /// What is odd about the file but does not stop it.
     pub warnings: Report,
+    /// The file with every default filled in, and without secrets.
+    effective: raw::Config,
 }
 
 /// A configuration that cannot be used.
@@ -113,6 +118,9 @@ impl Config {
     /// How many images are copied at once unless the file says.
     pub const PARALLEL: usize = 4;
 
+    /// What we call ourselves in requests unless the file says.
+    pub const USER_AGENT: &str = concat!("regmirror/", env!("CARGO_PKG_VERSION"));
+
     /// Reads a file. That it holds a secret which all can read is a warning.
     ///
     /// # Errors
@@ -133,6 +141,12 @@ impl Config {
                 .for_each(|finding| config.warnings.push(finding));
         }
         Ok(config)
+    }
+
+    /// The configuration as YAML with every default filled in and every secret
+    /// hidden. Templates stand as they were written.
+    pub fn effective(&self) -> String {
+        serde_yaml::to_string(&self.effective).expect("maps with text for keys")
     }
 
     /// Reads a stream to its end; `origin` names it in messages.
@@ -174,12 +188,12 @@ impl Config {
             .iter()
             .any(|found| found.severity == Severity::Error);
         let report = Report::new(origin, text, findings, &read.secrets);
-        match config {
-            Some(config) if !failed => Ok(Self {
+        match failed {
+            true => Err(ConfigError::Faulty(report)),
+            false => Ok(Self {
                 warnings: report,
                 ..config
             }),
-            _ => Err(ConfigError::Faulty(report)),
         }
     }
 }

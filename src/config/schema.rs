@@ -26,6 +26,11 @@ pub fn schema() -> &'static Value {
     &SCHEMA
 }
 
+/// The schema as the file that editors read.
+pub fn schema_text() -> String {
+    format!("{:#}\n", *SCHEMA)
+}
+
 /// An object of the schema, behind its references. What may be nothing is
 /// described as what it is otherwise.
 pub(super) fn resolved(schema: &'static Value) -> &'static Value {

@@ -10,12 +10,10 @@ use serde_yaml::{Mapping, Number, Value};
 
 use super::finding::{Check, Finding};
 use super::raw;
+
 use super::schema::{resolved, schema};
 use super::yaml::{Entry, Kind, Node, printable};
-
-/// How like a known key an unknown one has to be to be taken for a slip of the
-/// finger, from 0 to 1.
-const LIKENESS: f64 = 0.75;
+use crate::nearest::nearest;
 
 /// Where in the text each key of the configuration stands.
 #[derive(Debug, Default)]
@@ -305,17 +303,6 @@ fn integer(text: &str) -> Option<i64> {
     }
     let number = i64::from_str_radix(digits, radix).ok()?;
     Some(if negative { -number } else { number })
-}
-
-/// The name that `text` is likely meant to be.
-pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let text = text.chars().take(100).collect::<String>().to_lowercase();
-    let likeness = |name: &str| strsim::jaro_winkler(&text, &name.to_lowercase());
-    names
-        .map(|name| (likeness(name), name))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, name)| name)
 }
 
 /// The parts of the configuration that have a key of this name.

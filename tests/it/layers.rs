@@ -12,8 +12,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["oci"]),
     ("layout", &["oci", "store"]),
     ("registry", &["oci", "store", "http", "telemetry"]),
-    ("sync", &["oci", "select", "store", "telemetry"]),
-    ("config", &["oci", "select", "http", "sync"]),
+    ("nearest", &[]),
+    ("template", &["nearest"]),
+    ("sync", &["oci", "select", "store", "telemetry", "template"]),
+    (
+        "config",
+        &["oci", "select", "http", "sync", "template", "nearest"],
+    ),
     ("embedded", &["oci", "store", "telemetry"]),
     (
         "app",
@@ -23,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "http",
             "select",
             "store",
+            "template",
             "layout",
             "registry",
             "sync",

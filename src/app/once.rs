@@ -30,7 +30,7 @@ pub async fn run_once(config: &Config, stores: OpenStores, stop: &CancellationTo
         images: config.parallel,
         ..Limits::default()
     };
-    let shared = Arc::new((Executor::new(limits), stores));
+    let shared = Arc::new((Executor::new(limits), Arc::new(stores)));
     let mut tasks = JoinSet::new();
     let mut order = std::collections::HashMap::new();
     for (number, job) in config.jobs.iter().enumerate() {
@@ -66,7 +66,7 @@ pub async fn run_once(config: &Config, stores: OpenStores, stop: &CancellationTo
 
 async fn run(
     executor: &Executor,
-    stores: &OpenStores,
+    stores: &Arc<OpenStores>,
     job: &Job,
     stop: &CancellationToken,
 ) -> RunReport {

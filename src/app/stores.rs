@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use crate::config::{Config, Login};
 use crate::http::{HostOptions, HttpClient, HttpError, RetryPolicy};
 use crate::layout::LayoutStore;
-use crate::oci::{Host, Location};
+use crate::oci::{Host, Location, Reference};
 use crate::registry::{
     Credential, DockerConfig, DockerConfigError, HelperNameError, Helpers, Keychain, Registry,
     default_address,
 };
-use crate::store::{ErrorKind, Sink, StoreError};
-use crate::sync::{Backup, Job, Stores};
+use crate::store::{ErrorKind, Sink, Source, StoreError};
+use crate::sync::{Job, Open, Stores};
 
 /// The stores of a configuration, each opened once: what one job learns of a
 /// registry (tokens, limits, what it cannot do) serves all.
@@ -68,33 +68,26 @@ impl OpenStores {
     /// # Errors
     ///
     /// When one of them cannot be opened, such as for want of a credential.
-    pub fn of(&self, job: &Job) -> Result<Stores, StoreError> {
+    pub fn of(self: &Arc<Self>, job: &Job) -> Result<Stores, StoreError> {
+        let source: Arc<dyn Source> = self.open(job.scope.source())?;
         let target = self.open(job.scope.target())?;
-        let backup = match &job.policy.backup {
-            Some(Backup::Reference(reference)) => self.open(&reference.location)?,
-            Some(Backup::Tag(_)) | None => Arc::clone(&target),
+        let referrers = job.policy.referrers.as_ref();
+        let place = |reference: &Option<Reference>| {
+            let location = reference.as_ref().map(|reference| &reference.location);
+            location.map(|location| self.open(location)).transpose()
         };
+        let referrer_source = referrers.map_or(Ok(None), |wanted| place(&wanted.source))?;
+        let referrer_target = referrers.map_or(Ok(None), |wanted| place(&wanted.target))?;
         Ok(Stores {
-            source: self.open(job.scope.source())?,
+            referrer_source: match referrer_source {
+                Some(store) => store,
+                None => Arc::clone(&source),
+            },
+            referrer_target: referrer_target.unwrap_or_else(|| Arc::clone(&target)),
+            others: Arc::clone(self) as Arc<dyn Open>,
+            source,
             target,
-            backup,
         })
-    }
-
-    fn open(&self, location: &Location) -> Result<Arc<dyn Sink>, StoreError> {
-        let mut open = self
-            .open
-            .lock()
-            .expect("nothing panics while it holds the lock");
-        if let Some(store) = open.get(location) {
-            return Ok(Arc::clone(store));
-        }
-        let store: Arc<dyn Sink> = match location {
-            Location::Layout(path) => Arc::new(LayoutStore::new(path.clone())),
-            Location::Registry(host) => Arc::new(self.registry(host)?),
-        };
-        open.insert(location.clone(), Arc::clone(&store));
-        Ok(store)
     }
 
     fn registry(&self, host: &Host) -> Result<Registry, StoreError> {
@@ -130,6 +123,24 @@ impl OpenStores {
                 kept: kept.unwrap_or(Helpers::KEPT),
             },
         })
+    }
+}
+
+impl Open for OpenStores {
+    fn open(&self, location: &Location) -> Result<Arc<dyn Sink>, StoreError> {
+        let mut open = self
+            .open
+            .lock()
+            .expect("nothing panics while it holds the lock");
+        if let Some(store) = open.get(location) {
+            return Ok(Arc::clone(store));
+        }
+        let store: Arc<dyn Sink> = match location {
+            Location::Layout(path) => Arc::new(LayoutStore::new(path.clone())),
+            Location::Registry(host) => Arc::new(self.registry(host)?),
+        };
+        open.insert(location.clone(), Arc::clone(&store));
+        Ok(store)
     }
 }
 

@@ -1,75 +1,66 @@
 //! The file's serde twin to a [`Config`], or to every fault in it.
 
 mod creds;
+mod expand;
 mod job;
+mod policy;
 
 use std::collections::HashSet;
 
 use creds::registries;
-use job::job;
+use expand::Expander;
+use job::{Entry, job};
 
 use super::effective::{effective, inherit};
-use super::fault::Faults;
-use super::finding::{Check, Finding};
+use super::finding::{Check, Finding, Findings, Severity};
 use super::{Config, Report, duration, raw};
+use crate::oci::TagOrDigest;
+use crate::sync::{Job, Scope};
+use crate::template::Surroundings;
 
 /// Keys of regsync's that this version does not act on. A file that has one is
 /// refused: to leave it out silently would give another mirror.
 const NOT_OFFERED: &[&str] = &[
     "api",
     "apiOpts",
-    "backupFailure",
     "blobLimit",
     "cacheCount",
     "cacheTime",
-    "digestTags",
-    "fastCheck",
-    "fastCopy",
-    "forceRecursive",
-    "hooks",
-    "includeExternal",
-    "latest",
-    "mediaTypes",
     "mirrors",
     "pathPrefix",
-    "platform",
-    "platformIndex",
-    "platforms",
     "priority",
-    "referrerFilters",
-    "referrerSlow",
-    "referrerSource",
-    "referrerTarget",
     "repoAuth",
     "reqPerSec",
     "scheme",
-    "semverRange",
-    "sort",
-    "tagSets",
 ];
 
 /// The newest version of the configuration language that is understood.
 const VERSION: i64 = 1;
 
 /// What the file means, as far as it can be understood, and what is wrong with
-/// it.
-pub(super) fn config(raw: &raw::Config) -> (Config, Vec<Finding>) {
-    let mut faults = Faults::default();
-    let mut warnings = Vec::new();
+/// it, beside what was `found` when it was read.
+pub(super) fn config(
+    raw: &raw::Config,
+    found: Vec<Finding>,
+    surroundings: &dyn Surroundings,
+) -> (Config, Vec<Finding>) {
+    let mut findings = Findings(found);
+    let mut expander = Expander {
+        surroundings,
+        secret: Vec::new(),
+    };
     if let Some(version) = raw.version.filter(|&version| version != VERSION) {
-        faults.add(
-            "version",
-            format!("{version} is not known: this program understands {VERSION}"),
-        );
+        let message = format!("{version} is not known: this program understands {VERSION}");
+        findings.add("version", message);
     }
-    not_offered(raw, &mut faults);
-    let registries = registries(&raw.creds, &mut faults, &mut warnings);
+    not_offered(raw, &mut findings);
+    let registries = registries(&raw.creds, &mut expander, &mut findings);
     let parallel = match raw.defaults.parallel {
         None | Some(0) => Config::PARALLEL,
         Some(count) => match usize::try_from(count) {
             Ok(count @ 1..=1000) => count,
             _ => {
-                faults.add("defaults.parallel", "expected a number from 1 to 1000");
+                findings.add("defaults.parallel", "expected a number from 1 to 1000");
                 Config::PARALLEL
             }
         },
@@ -79,28 +70,31 @@ pub(super) fn config(raw: &raw::Config) -> (Config, Vec<Finding>) {
         "defaults",
         &defaults.interval,
         &defaults.schedule,
-        &mut faults,
+        &mut findings,
     );
     let mut names = HashSet::new();
     let mut entries = Vec::with_capacity(raw.sync.len());
-    let mut jobs = Vec::with_capacity(raw.sync.len());
+    let mut jobs: Vec<(usize, Job)> = Vec::with_capacity(raw.sync.len());
     for (number, entry) in raw.sync.iter().enumerate() {
         let (entry, inherited) = inherit(entry, &raw.defaults);
-        let known = faults.0.len();
-        jobs.extend(job(
+        let known = findings.0.len();
+        let at = format!("sync[{number}]");
+        schedule(&at, &entry.interval, &entry.schedule, &mut findings);
+        let read = Entry {
             number,
-            &entry,
-            &raw.defaults,
-            &mut names,
-            &mut faults,
-            &mut warnings,
-        ));
-        trace_back(number, &inherited, &mut faults.0[known..]);
+            raw: &entry,
+        };
+        let job = job(&read, &mut names, &mut expander, &mut findings);
+        jobs.extend(job.map(|job| (number, job)));
+        let own = findings.0.split_off(known);
+        findings.0.extend(trace_back(number, &inherited, own));
         entries.push(entry);
     }
-    if raw.sync.is_empty() && faults.0.is_empty() {
-        warnings.push("sync: there are no entries, so there is nothing to do".to_owned());
+    collisions(&jobs, &mut findings);
+    if raw.sync.is_empty() && findings.errors() == 0 {
+        findings.warn("sync", "there are no entries, so there is nothing to do");
     }
+    let jobs: Vec<Job> = jobs.into_iter().map(|(_, job)| job).collect();
     let config = Config {
         effective: effective(raw, entries, &jobs),
         registries,
@@ -114,36 +108,91 @@ pub(super) fn config(raw: &raw::Config) -> (Config, Vec<Finding>) {
         jobs,
         warnings: Report::default(),
     };
-    let mut findings = faults.0;
-    findings.extend(warnings.iter().map(|warning| {
-        let (at, message) = warning.split_once(": ").unwrap_or(("", warning));
-        Finding::warning(Check::Unused, at, message)
-    }));
     // An inherited value is looked at once for each entry.
     let mut seen = HashSet::new();
-    findings.retain(|finding| seen.insert((finding.at.clone(), finding.message.clone())));
-    (config, findings)
+    findings.0.retain(|finding| {
+        let place = finding.place.as_ref().map(|place| place.start);
+        seen.insert((finding.at.clone(), finding.message.clone(), place))
+    });
+    for finding in &mut findings.0 {
+        let secret = expander.secret.contains(&finding.at);
+        if secret && finding.within.is_none() && finding.severity == Severity::Error {
+            let message = "what its template gives cannot be used here, and is a secret";
+            message.clone_into(&mut finding.message);
+        }
+    }
+    (config, findings.0)
 }
 
-/// Lays a fault of an inherited value to the `defaults` that it comes from.
-fn trace_back(number: usize, inherited: &[&str], findings: &mut [Finding]) {
-    let entry = format!("sync[{number}].");
-    for finding in findings {
-        let Some(key) = finding.at.strip_prefix(&entry) else {
-            continue;
-        };
-        let below = |name: &&&str| {
-            let rest = key.strip_prefix(**name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        if inherited.iter().any(|name| below(&name)) {
-            finding.at = format!("defaults.{key}");
+/// Warns of jobs that write the same tags: the last one wins, each time.
+fn collisions(jobs: &[(usize, Job)], findings: &mut Findings) {
+    for (at, (number, job)) in jobs.iter().enumerate() {
+        let other = jobs[..at]
+            .iter()
+            .find(|(_, other)| collide(&job.scope, &other.scope));
+        if let Some((other, _)) = other {
+            let message = format!("sync[{other}] and sync[{number}] write the same target tag");
+            findings.caution(format!("sync[{number}].target"), message);
         }
     }
 }
 
-fn not_offered(raw: &raw::Config, faults: &mut Faults) {
-    fn walk(at: &str, value: &serde_json::Value, faults: &mut Faults) {
+fn collide(one: &Scope, other: &Scope) -> bool {
+    match (one, other) {
+        (Scope::Image { target: one, .. }, Scope::Image { target: other, .. }) => {
+            one.location == other.location
+                && one.repository == other.repository
+                && one.tag_to_write().is_some()
+                && one.tag_to_write() == other.tag_to_write()
+        }
+        (Scope::Image { target: image, .. }, Scope::Repository { target, tags, .. })
+        | (Scope::Repository { target, tags, .. }, Scope::Image { target: image, .. }) => {
+            let tag = image.tag_to_write().map(TagOrDigest::from);
+            image.location == target.location
+                && image.repository == target.repository
+                && tag.is_some_and(|tag| {
+                    tags.latest.is_none() && tags.excludes(tag.as_str()).is_none()
+                })
+        }
+        (
+            Scope::Repository {
+                target: one, tags, ..
+            },
+            Scope::Repository {
+                target: other,
+                tags: others,
+                ..
+            },
+        ) => one.location == other.location && one.repository == other.repository && tags == others,
+        _ => false,
+    }
+}
+
+/// Lays a fault of an inherited value to the `defaults` that it comes from.
+fn trace_back(number: usize, inherited: &[&str], findings: Vec<Finding>) -> Vec<Finding> {
+    let entry = format!("sync[{number}].");
+    let from_defaults = |finding: &Finding| {
+        let key = finding.at.strip_prefix(&entry)?;
+        let below = |name: &&&str| {
+            let rest = key.strip_prefix(**name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        inherited.iter().find(below)?;
+        Some(format!("defaults.{key}"))
+    };
+    let traced = findings
+        .into_iter()
+        .filter_map(|finding| match from_defaults(&finding) {
+            // It has one for other entries.
+            Some(_) if finding.check == Check::Unused => None,
+            Some(at) => Some(Finding { at, ..finding }),
+            None => Some(finding),
+        });
+    traced.collect()
+}
+
+fn not_offered(raw: &raw::Config, faults: &mut Findings) {
+    fn walk(at: &str, value: &serde_json::Value, faults: &mut Findings) {
         if let Some(map) = value.as_object() {
             for (key, value) in map {
                 let at = format!("{at}{}{key}", if at.is_empty() { "" } else { "." });
@@ -167,7 +216,7 @@ fn not_offered(raw: &raw::Config, faults: &mut Faults) {
 
 /// Schedules are for the daemon; they are checked all the same, so that a file
 /// is not accepted here that would be refused there.
-fn schedule(at: &str, interval: &Option<String>, cron: &Option<String>, faults: &mut Faults) {
+fn schedule(at: &str, interval: &Option<String>, cron: &Option<String>, faults: &mut Findings) {
     if let Some(text) = interval.as_deref().filter(|text| !text.is_empty()) {
         faults.keep(&format!("{at}.interval"), duration::parse(text));
     }
@@ -180,27 +229,4 @@ fn schedule(at: &str, interval: &Option<String>, cron: &Option<String>, faults: 
             faults.add(format!("{at}.schedule"), message);
         }
     }
-}
-
-fn text<'a>(at: &str, value: Option<&'a String>, faults: &mut Faults) -> Option<&'a str> {
-    let value = value.map(String::as_str).unwrap_or_default();
-    if value.is_empty() {
-        faults.add(at, "missing");
-        return None;
-    }
-    plain(at, value, faults)
-}
-
-fn optional_text(at: &str, value: Option<&String>, faults: &mut Faults) -> Option<String> {
-    let value = value.filter(|value| !value.is_empty())?;
-    plain(at, value, faults).map(ToOwned::to_owned)
-}
-
-/// Refuses a template: its text would be taken for the value.
-fn plain<'a>(at: &str, value: &'a str, faults: &mut Faults) -> Option<&'a str> {
-    if value.contains("{{") {
-        faults.add(at, "this version of regmirror does not offer templates yet");
-        return None;
-    }
-    Some(value)
 }

@@ -64,6 +64,8 @@ pub struct Finding {
     pub help: Option<String>,
     /// The bytes of the file that it is about.
     pub place: Option<Range<usize>>,
+    /// The template that it is about, and the byte of it.
+    pub(super) within: Option<(String, usize)>,
 }
 
 impl Finding {
@@ -82,6 +84,7 @@ impl Finding {
             message: message.split_whitespace().collect::<Vec<_>>().join(" "),
             help: None,
             place: None,
+            within: None,
         }
     }
 
@@ -131,9 +134,28 @@ impl Findings {
         self.0.push(Finding::error(Check::Value, at, message));
     }
 
+    /// Notes a template that does not work, and the byte of it where it fails.
+    pub(super) fn add_within(
+        &mut self,
+        at: &str,
+        template: &str,
+        offset: usize,
+        message: impl fmt::Display,
+    ) {
+        self.0.push(Finding {
+            within: Some((template.to_owned(), offset)),
+            ..Finding::error(Check::Value, at, message)
+        });
+    }
+
     /// Notes a value that has no effect.
     pub(super) fn warn(&mut self, at: impl Into<String>, message: impl fmt::Display) {
         self.0.push(Finding::warning(Check::Unused, at, message));
+    }
+
+    /// Notes a value that may do what was not meant.
+    pub(super) fn caution(&mut self, at: impl Into<String>, message: impl fmt::Display) {
+        self.0.push(Finding::warning(Check::Value, at, message));
     }
 
     /// Notes something whose time is over.
@@ -145,5 +167,21 @@ impl Findings {
     /// Keeps a value, or notes why there is none.
     pub(super) fn keep<T, E: fmt::Display>(&mut self, at: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.add(at, error)).ok()
+    }
+
+    /// Notes that a key is missing, unless it is there and cannot be read.
+    pub(super) fn missing(&mut self, at: &str, expected: &str) {
+        if !self.0.iter().any(|finding| finding.at == at) {
+            self.add(at, format!("missing{expected}"));
+        }
+    }
+
+    /// How many errors there are.
+    pub(super) fn errors(&self) -> usize {
+        let errors = self
+            .0
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error);
+        errors.count()
     }
 }

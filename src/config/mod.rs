@@ -8,9 +8,6 @@ mod build;
 mod convert;
 pub(crate) mod duration;
 mod effective;
-mod fault {
-    pub(super) use super::finding::Findings as Faults;
-}
 mod finding;
 mod raw;
 mod report;
@@ -31,6 +28,7 @@ pub use schema::{schema, schema_text};
 use crate::http::{Certificates, Chunks, Identity, Secret, Tls, exposure};
 use crate::oci::Host;
 use crate::sync::Job;
+use crate::template::Process;
 
 /// How long a configuration may be, in bytes. It is parsed in memory.
 pub const MAX_SIZE: u64 = 4 << 20;
@@ -176,14 +174,20 @@ impl Config {
         };
         let read = shape::read(&root);
         findings.extend(read.findings);
-        let (config, found) = build::config(&read.config);
-        findings.extend(found.into_iter().map(|finding| match finding.place {
-            Some(_) => finding,
-            None => Finding {
-                place: read.places.of(&finding.at),
-                ..finding
-            },
-        }));
+        let (config, mut findings) = build::config(&read.config, findings, &Process);
+        for finding in &mut findings {
+            if finding.place.is_none() {
+                finding.place = read.places.of(&finding.at);
+            }
+            if let (Some(place), Some((template, offset))) = (&finding.place, &finding.within) {
+                // It stands there as it is, unless it has escapes.
+                let start = text.get(place.clone()).and_then(|text| text.find(template));
+                if let Some(start) = start {
+                    let at = place.start + start + offset;
+                    finding.place = Some(at..at);
+                }
+            }
+        }
         let failed = findings
             .iter()
             .any(|found| found.severity == Severity::Error);

@@ -212,6 +212,11 @@ impl Manifest {
         self.bytes.len() as u64
     }
 
+    /// An annotation of the manifest itself.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
     /// The children of an index; none for an image.
     pub fn children(&self) -> &[Descriptor] {
         match &self.content {

@@ -32,11 +32,46 @@ pub struct Platform {
     pub os_features: Option<Vec<String>>,
 }
 
+impl Platform {
+    /// Whether an image for `image` is what this asks for: the same system, CPU
+    /// and variant, whatever they are called, and the same version of the system
+    /// if this names one.
+    pub fn takes(&self, image: &Self) -> bool {
+        let version = |wanted: &String| image.os_version.as_ref() == Some(wanted);
+        self.names() == image.names() && self.os_version.as_ref().is_none_or(version)
+    }
+
+    /// System, CPU and variant as Go names them. Some have two names, and some
+    /// variants go without saying.
+    fn names(&self) -> (String, &str, &str) {
+        let os = match self.os.to_lowercase().as_str() {
+            "macos" => "darwin".to_owned(),
+            os => os.to_owned(),
+        };
+        let given = self.variant.as_deref().unwrap_or_default();
+        let (architecture, variant) = match (self.architecture.as_str(), given) {
+            ("x86_64" | "x86-64" | "amd64", "" | "v1") => ("amd64", ""),
+            ("x86_64" | "x86-64", variant) => ("amd64", variant),
+            ("aarch64" | "arm64", "" | "8" | "v8") => ("arm64", ""),
+            ("aarch64", variant) => ("arm64", variant),
+            ("armhf", "") | ("arm", "" | "7") => ("arm", "v7"),
+            ("armel", "") | ("arm", "6") => ("arm", "v6"),
+            ("arm", "5") => ("arm", "v5"),
+            ("i386", variant) => ("386", variant),
+            (architecture, variant) => (architecture, variant),
+        };
+        (os, architecture, variant)
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        match &self.variant {
-            Some(variant) => write!(f, "/{variant}"),
+        if let Some(variant) = &self.variant {
+            write!(f, "/{variant}")?;
+        }
+        match &self.os_version {
+            Some(version) => write!(f, ",osver={version}"),
             None => Ok(()),
         }
     }
@@ -44,7 +79,9 @@ impl fmt::Display for Platform {
 
 /// Text that names no platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no platform: expected OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT")]
+#[error(
+    "{0:?} is no platform: expected OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, like linux/arm64"
+)]
 pub struct PlatformError(String);
 
 impl FromStr for Platform {
@@ -57,14 +94,20 @@ impl FromStr for Platform {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
-        let parts: Vec<&str> = text.split('/').collect();
+        let (name, version) = match text.split_once(",osver=") {
+            Some((name, version)) => (name, Some(version)),
+            None => (text, None),
+        };
+        let parts: Vec<&str> = name.split('/').collect();
         match parts.as_slice() {
-            [os, architecture, variant @ ..] if variant.len() <= 1 && parts.iter().all(word) => {
+            [os, architecture, variant @ ..]
+                if variant.len() <= 1 && parts.iter().chain(&version).all(word) =>
+            {
                 Ok(Self {
                     architecture: (*architecture).to_owned(),
                     os: (*os).to_owned(),
                     variant: variant.first().map(|&variant| variant.to_owned()),
-                    os_version: None,
+                    os_version: version.map(str::to_owned),
                     os_features: None,
                 })
             }
@@ -81,11 +124,45 @@ mod tests {
 
     #[test]
     fn platforms_parse_and_print_alike() {
-        for text in ["linux/amd64", "linux/arm/v7", "windows/amd64"] {
+        for text in [
+            "linux/amd64",
+            "linux/arm/v7",
+            "windows/amd64",
+            "windows/amd64,osver=10.0.17763.1",
+        ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), text);
         }
         for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64"] {
             assert!(text.parse::<Platform>().is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn h4_a_platform_is_known_by_all_its_names() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        for (wanted, image, takes) in [
+            ("linux/amd64", "linux/amd64", true),
+            ("linux/x86_64", "linux/amd64/v1", true),
+            ("linux/amd64", "linux/amd64/v3", false),
+            ("linux/arm64", "linux/arm64/v8", true),
+            ("linux/aarch64", "linux/arm64", true),
+            ("linux/arm", "linux/arm/v7", true),
+            ("linux/arm/v7", "linux/arm/v6", false),
+            ("linux/arm64", "linux/arm/v8", false),
+            ("linux/amd64", "windows/amd64", false),
+            ("windows/amd64", "windows/amd64,osver=10.0.17763.1", true),
+            (
+                "windows/amd64,osver=10.0.2",
+                "windows/amd64,osver=10.0.1",
+                false,
+            ),
+            ("unknown/unknown", "unknown/unknown", true),
+        ] {
+            assert_eq!(
+                platform(wanted).takes(&platform(image)),
+                takes,
+                "{wanted} {image}"
+            );
         }
     }
 

@@ -26,6 +26,25 @@ pub fn is_fallback_tag(tag: &Tag) -> bool {
         })
 }
 
+/// Whether `tag` is about the manifest `subject`: its fallback tag, or that with
+/// an ending, as cosign's `sha256-….sig`, `.att` and `.sbom` are.
+pub fn is_digest_tag(tag: &Tag, subject: &Digest) -> bool {
+    let rest = tag.as_str().strip_prefix(fallback_tag(subject).as_str());
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+}
+
+/// The index `index` without the children that `keep` does not want; `None` when
+/// it is none. Whatever else it holds stays as it is.
+pub fn with_children(index: &Manifest, keep: impl Fn(&Digest) -> bool) -> Option<Bytes> {
+    let wanted = |entry: &Value| {
+        let digest = entry["digest"]
+            .as_str()
+            .and_then(|digest| digest.parse().ok());
+        digest.is_some_and(|digest| keep(&digest))
+    };
+    edit(index, |entries| entries.retain(wanted))
+}
+
 /// An index that lists `referrers`, as the referrers API answers it.
 pub fn referrers_index(referrers: &[Descriptor]) -> Bytes {
     let document = json!({

@@ -1,6 +1,5 @@
 //! Which tags of a repository are taken.
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::num::NonZeroUsize;
 
@@ -114,30 +113,30 @@ impl TagSet {
 pub fn newest<T>(
     latest: Latest,
     tags: Vec<T>,
-    name: impl Fn(&T) -> &str,
+    name: impl Fn(&T) -> String,
     created: impl Fn(&T) -> Option<i64>,
 ) -> (Vec<T>, Vec<T>) {
-    let mut tags: Vec<(Option<Version>, Option<i64>, T)> = tags
+    let mut tags: Vec<(Option<Version>, Option<i64>, String, T)> = tags
         .into_iter()
         .map(|tag| {
+            let name = name(&tag);
             let version = match latest.sort {
-                Sort::Semver => Version::parse(name(&tag)),
+                Sort::Semver => Version::parse(&name),
                 Sort::Name | Sort::Created => None,
             };
             let created = match latest.sort {
                 Sort::Created => created(&tag),
                 Sort::Semver | Sort::Name => None,
             };
-            (version, created, tag)
+            (version, created, name, tag)
         })
         .collect();
     tags.sort_by(
-        |(version, created, tag), (other_version, other_created, other)| {
-            let newer = Reverse((version, created, name(tag)));
-            newer.cmp(&Reverse((other_version, other_created, name(other))))
+        |(version, created, name, _), (other_version, other_created, other, _)| {
+            (other_version, other_created, other).cmp(&(version, created, name))
         },
     );
-    let mut tags: Vec<T> = tags.into_iter().map(|(_, _, tag)| tag).collect();
+    let mut tags: Vec<T> = tags.into_iter().map(|(.., tag)| tag).collect();
     let rest = tags.split_off(latest.count.get().min(tags.len()));
     (tags, rest)
 }
@@ -203,7 +202,7 @@ mod tests {
         };
         let taken = |latest, tags: &[&'static str]| {
             let created = |tag: &&str| (*tag != "old").then_some(i64::try_from(tag.len()).unwrap());
-            let (taken, rest) = newest(latest, tags.to_vec(), |tag| tag, created);
+            let (taken, rest) = newest(latest, tags.to_vec(), ToString::to_string, created);
             assert_eq!(taken.len() + rest.len(), tags.len());
             taken
         };

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::job::{Policy, RateLimit, Stores};
-use super::step::{Step, image_name};
-use crate::oci::Digest;
-use crate::store::{Allowance, ErrorKind, Pulls, StoreError};
+use super::job::{Policy, RateLimit};
+use super::step::image_name;
+use crate::oci::{Digest, Repository, TagOrDigest};
+use crate::store::{Allowance, ErrorKind, Pulls, Source, StoreError};
 
 /// Why an image is not begun yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,21 +20,27 @@ enum Hold {
 }
 
 /// Whether both stores want an image now.
-pub(super) fn is_open(policy: &Policy, stores: &Stores) -> bool {
-    hold_of(policy, stores).is_none()
+pub(super) fn is_open(policy: &Policy, source: &dyn Source, target: &dyn Source) -> bool {
+    hold_of(policy, source, target).is_none()
 }
 
-/// Waits until both stores want `step` to be done. Returns what the tag points
-/// at if it was looked up again: the wait may have taken hours.
-pub(super) async fn admitted(step: &Step, policy: &Policy, stores: &Stores) -> Option<Digest> {
+/// Waits until both stores want `image` of the source to be copied. Returns what
+/// the tag points at if it was looked up again: the wait may have taken hours.
+pub(super) async fn admitted(
+    image: (&Repository, &TagOrDigest),
+    policy: &Policy,
+    source: &dyn Source,
+    target: &dyn Source,
+) -> Option<Digest> {
+    let (repository, reference) = image;
     let mut found = None;
     loop {
-        match hold_of(policy, stores) {
+        match hold_of(policy, source, target) {
             None => return found,
             Some(Hold::Quiet(until)) => sleep_until(until).await,
             Some(Hold::Pulls { remaining, until }) => {
                 tracing::info!(
-                    image = image_name(stores.source.name(), &step.source, &step.from),
+                    image = image_name(source.name(), repository, reference),
                     remaining,
                     wait_s = until.saturating_duration_since(Instant::now()).as_secs(),
                     "waiting for more pulls",
@@ -42,8 +48,8 @@ pub(super) async fn admitted(step: &Step, policy: &Policy, stores: &Stores) -> O
                 sleep_until(until).await;
                 // Looking at a tag is no pull, and the answer says how many
                 // are left. Somebody else may have had it already.
-                if let Some(Hold::Pulls { .. }) = hold_of(policy, stores) {
-                    match stores.source.resolve(&step.source, &step.from).await {
+                if let Some(Hold::Pulls { .. }) = hold_of(policy, source, target) {
+                    match source.resolve(repository, reference).await {
                         Ok(now) => found = now.or(found),
                         Err(error) => tracing::warn!(%error, "could not ask for the pulls left"),
                     }
@@ -74,10 +80,10 @@ pub(super) fn pause(
     }
 }
 
-fn hold_of(policy: &Policy, stores: &Stores) -> Option<Hold> {
+fn hold_of(policy: &Policy, source: &dyn Source, target: &dyn Source) -> Option<Hold> {
     hold(
-        stores.source.allowance(),
-        stores.target.allowance(),
+        source.allowance(),
+        target.allowance(),
         policy.rate_limit,
         Instant::now(),
     )

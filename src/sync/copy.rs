@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -9,9 +10,13 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedMutexGuard;
 
+use super::digest_tags::DigestTags;
+use super::job::{IndexForm, Platforms};
+use super::platforms::{Manifests, kept, rewritten};
+use super::referrers::{Fit, Referrers};
 use super::step::image_name;
 use super::transfer::{End, Shared, Turn};
-use crate::oci::{Descriptor, Digest, Manifest, Tag};
+use crate::oci::{Descriptor, Digest, Manifest, Tag, TagOrDigest, is_fallback_tag};
 use crate::store::{ErrorKind, Sink, Source, StoreError};
 
 /// How deep indexes may nest.
@@ -29,16 +34,42 @@ type Work<'a> = BoxFuture<'a, Result<(), StoreError>>;
 pub(super) struct Copier<'a> {
     source: End<'a, dyn Source>,
     target: End<'a, dyn Sink>,
-    referrers: bool,
+    choice: Parts<'a>,
     shared: Shared<'a>,
     visited: Mutex<HashSet<Digest>>,
+    /// Whether anything was sent.
+    sent: AtomicBool,
+}
+
+/// Which parts of an image are copied, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    /// Which children of its index.
+    pub(super) platforms: &'a Platforms,
+    /// Whether to look for all that it needs, even where the target has what
+    /// points at it.
+    pub(super) force: bool,
+    /// Whether layers that may not be passed on are copied.
+    pub(super) external: bool,
+    /// Manifests that planning has read.
+    pub(super) manifests: Option<&'a Manifests>,
+}
+
+impl Parts<'_> {
+    /// All of it.
+    pub(super) const WHOLE: Self = Self {
+        platforms: &Platforms::All,
+        force: false,
+        external: false,
+        manifests: None,
+    };
 }
 
 /// A manifest on its way, and whether the target has it under its digest. A
 /// target that has an image has its blobs: registries ask for them first, and
 /// so do we send them. An index that is there may still lack children.
-struct Fetched {
-    manifest: Manifest,
+pub(super) struct Fetched {
+    pub(super) manifest: Manifest,
     present: bool,
 }
 
@@ -46,33 +77,74 @@ impl<'a> Copier<'a> {
     pub(super) fn new(
         source: End<'a, dyn Source>,
         target: End<'a, dyn Sink>,
-        referrers: bool,
+        choice: Parts<'a>,
         shared: Shared<'a>,
     ) -> Self {
         Self {
             source,
             target,
-            referrers,
+            choice,
             shared,
             visited: Mutex::default(),
+            sent: AtomicBool::new(false),
         }
     }
 
-    /// Brings everything that the image needs, and what refers to it, and
-    /// returns its manifest, which is all that is left to put. Whoever wants
-    /// the same image waits as long as the guard is held.
-    pub(super) async fn bring(
+    /// Copies all of an image.
+    pub(super) fn whole(
+        source: End<'a, dyn Source>,
+        target: End<'a, dyn Sink>,
+        shared: Shared<'a>,
+    ) -> Self {
+        Self::new(source, target, Parts::WHOLE, shared)
+    }
+
+    /// Whether anything was sent so far.
+    pub(super) fn has_sent(&self) -> bool {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Reads the image's manifest. Whoever wants to copy the same image waits as
+    /// long as the guard is held.
+    pub(super) async fn begin(
         &self,
         digest: &Digest,
-    ) -> Result<(Manifest, OwnedMutexGuard<()>), StoreError> {
+    ) -> Result<(Fetched, OwnedMutexGuard<()>), StoreError> {
         let turn = self.enter(Turn::Image, digest).await;
+        Ok((self.top(digest).await?, turn))
+    }
+
+    /// Reads the manifest of an image that nobody else needs to wait for.
+    pub(super) async fn top(&self, digest: &Digest) -> Result<Fetched, StoreError> {
         self.visit(digest)?;
-        let fetched = self.fetch(digest, self.is_present(digest).await?).await?;
-        self.bring_below(&fetched, 0).await?;
-        if self.referrers {
-            self.bring_referrers(digest).await?;
+        self.fetch(digest, self.is_present(digest).await?).await
+    }
+
+    /// Brings everything that the image needs. Its manifest is all that is left
+    /// to put.
+    pub(super) async fn bring(&self, fetched: &Fetched) -> Result<(), StoreError> {
+        self.bring_below(fetched, 0).await
+    }
+
+    /// The manifests that were met, without `image` itself.
+    pub(super) fn parts(&self, image: &Digest) -> Vec<Digest> {
+        let visited = self.visited();
+        let parts = visited.iter().filter(|&part| part != image);
+        parts.cloned().collect()
+    }
+
+    /// The manifest that the image's tag gets at the target.
+    pub(super) fn final_manifest(&self, manifest: &Manifest) -> Result<Manifest, StoreError> {
+        match self.choice.platforms {
+            Platforms::Some {
+                index: IndexForm::Rewrite,
+                ..
+            } if manifest.media_type().is_index() => {
+                let kept = kept(self.choice.platforms, self.source, manifest)?;
+                rewritten(manifest, &kept, self.source)
+            }
+            _ => Ok(manifest.clone()),
         }
-        Ok((fetched.manifest, turn))
     }
 
     /// Puts a manifest whose content the target has.
@@ -97,12 +169,39 @@ impl<'a> Copier<'a> {
                     present: false,
                 };
                 self.bring_below(&lost, 0).await?;
-                store.put_manifest(repo, manifest, tag).await?;
+                let put = store.put_manifest(repo, manifest, tag).await;
+                put.map_err(|error| self.not_sparse(manifest, error))?;
             }
             result => result?,
         }
+        self.sent.store(true, Ordering::Relaxed);
         self.shared.tally.count(|totals| totals.manifests += 1);
         Ok(())
+    }
+
+    /// An index whose children are not all there, and a target that wants them.
+    fn not_sparse(&self, manifest: &Manifest, error: StoreError) -> StoreError {
+        let sparse = matches!(
+            self.choice.platforms,
+            Platforms::Some {
+                index: IndexForm::Sparse,
+                ..
+            }
+        );
+        if !sparse || !manifest.media_type().is_index() || error.kind() != ErrorKind::MissingContent
+        {
+            return error;
+        }
+        let subject = image_name(
+            self.target.store.name(),
+            self.target.repo,
+            &manifest.digest().clone().into(),
+        );
+        let reason = format!(
+            "it wants every child of an index, and `platforms` leaves some out: set \
+             `platformIndex: rewrite` ({error})"
+        );
+        StoreError::new(ErrorKind::Refused, "store index", subject).because(reason)
     }
 
     async fn is_present(&self, digest: &Digest) -> Result<bool, StoreError> {
@@ -129,8 +228,11 @@ impl<'a> Copier<'a> {
                 Err(error) => return Err(error),
             }
         }
-        let End { store, repo } = self.source;
-        let manifest = store.manifest(repo, digest).await?;
+        let known = self.choice.manifests.and_then(|known| known.get(digest));
+        let manifest = match known {
+            Some(manifest) => manifest,
+            None => self.source.store.manifest(self.source.repo, digest).await?,
+        };
         Ok(Fetched {
             manifest,
             present: false,
@@ -139,20 +241,29 @@ impl<'a> Copier<'a> {
 
     async fn bring_below(&self, fetched: &Fetched, depth: usize) -> Result<(), StoreError> {
         let Fetched { manifest, present } = fetched;
+        let chosen;
+        let children = match depth {
+            0 if manifest.media_type().is_index() => {
+                chosen = kept(self.choice.platforms, self.source, manifest)?;
+                chosen.as_slice()
+            }
+            _ => manifest.children(),
+        };
         // Before anything of it is sent.
-        if manifest.children().len() > MAX_MANIFESTS {
+        if children.len() > MAX_MANIFESTS {
             return Err(self.too_many(manifest.digest()));
         }
-        if !present {
+        if !present || self.choice.force {
             self.bring_blobs(manifest).await?;
         }
-        if depth == MAX_DEPTH && !manifest.children().is_empty() {
+        if depth == MAX_DEPTH && !children.is_empty() {
             let reason = format!("indexes nest deeper than {MAX_DEPTH}");
             return Err(self.refused(manifest.digest(), reason));
         }
-        let children = manifest.children().iter();
         let parent = manifest.digest();
-        let work = children.map(|child| self.bring_child(parent, child, depth + 1));
+        let work = children
+            .iter()
+            .map(|child| self.bring_child(parent, child, depth + 1));
         all(work.collect(), MANIFESTS_AT_ONCE).await
     }
 
@@ -162,17 +273,25 @@ impl<'a> Copier<'a> {
     }
 
     async fn bring_blob(&self, blob: &Descriptor) -> Result<(), StoreError> {
-        if blob.media_type.is_nondistributable() {
+        if blob.media_type.is_nondistributable() && !self.choice.external {
             self.shared.tally.count(|totals| totals.blobs_withheld += 1);
             return Ok(());
         }
         // Also where it is not needed: the manifest that says so goes on to
         // clients that may take it at its word.
         self.embedded(blob)?;
-        self.shared
-            .transfers
-            .deliver(self.source, self.target, blob, self.shared.tally)
-            .await
+        if self.choice.force {
+            self.shared
+                .transfers
+                .forget(self.target, &blob.digest)
+                .await;
+        }
+        let transfers = self.shared.transfers;
+        let delivered = transfers.deliver(self.source, self.target, blob, self.shared.tally);
+        if delivered.await? {
+            self.sent.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The content that a descriptor brings along.
@@ -231,7 +350,7 @@ impl<'a> Copier<'a> {
                 return Ok(());
             }
             let present = self.is_present(&child.digest).await?;
-            if present && child.media_type.is_image() {
+            if present && child.media_type.is_image() && !self.choice.force {
                 return Ok(());
             }
             let known = child.media_type.is_manifest();
@@ -259,25 +378,29 @@ impl<'a> Copier<'a> {
         })
     }
 
-    /// Brings what refers to the image and to its parts. The image's own
-    /// referrers come last: planning looks at no others to see what is missing,
-    /// so they may only be there when all the rest is.
-    async fn bring_referrers(&self, image: &Digest) -> Result<(), StoreError> {
-        let parts: Vec<Digest> = {
-            let visited = self.visited();
-            visited
-                .iter()
-                .filter(|&part| part != image)
-                .cloned()
-                .collect()
-        };
-        let work = parts.iter().map(|part| self.bring_referrers_of(part, 1));
+    /// Brings the referrers of an image and of its parts. The image's own come
+    /// last: planning looks at no others to see what is missing, so they may
+    /// only be there when all the rest is.
+    pub(super) async fn bring_referrers(
+        &self,
+        wanted: &Referrers,
+        image: &Digest,
+        parts: &[Digest],
+    ) -> Result<(), StoreError> {
+        let work = parts
+            .iter()
+            .map(|part| self.bring_referrers_of(wanted, part, 1));
         all(work.collect(), MANIFESTS_AT_ONCE).await?;
-        self.bring_referrers_of(image, 1).await
+        self.bring_referrers_of(wanted, image, 1).await
     }
 
     /// Brings what refers to `subject`, each after what refers to it in turn.
-    fn bring_referrers_of<'s>(&'s self, subject: &'s Digest, depth: usize) -> Work<'s> {
+    fn bring_referrers_of<'s>(
+        &'s self,
+        wanted: &'s Referrers,
+        subject: &'s Digest,
+        depth: usize,
+    ) -> Work<'s> {
         Box::pin(async move {
             let _turn = self.enter(Turn::Referrers, subject).await;
             let (found, present) = futures::future::try_join(
@@ -293,7 +416,10 @@ impl<'a> Copier<'a> {
             let work = found.iter().map(|referrer| {
                 let listed = present.contains(&referrer.digest);
                 async move {
-                    let brought = self.bring_referrer(subject, &referrer.digest, listed, depth);
+                    if wanted.judge(referrer) == Fit::No {
+                        return Ok(());
+                    }
+                    let brought = self.bring_referrer(wanted, subject, referrer, listed, depth);
                     brought.await.map_err(|error| {
                         let what =
                             format!("{}, a referrer of {subject}", self.name(&referrer.digest));
@@ -308,11 +434,13 @@ impl<'a> Copier<'a> {
 
     async fn bring_referrer(
         &self,
+        wanted: &Referrers,
         subject: &Digest,
-        referrer: &Digest,
+        listing: &Descriptor,
         listed: bool,
         depth: usize,
     ) -> Result<(), StoreError> {
+        let referrer = &listing.digest;
         let fetched = self
             .fetch(referrer, self.is_present(referrer).await?)
             .await?;
@@ -323,8 +451,13 @@ impl<'a> Copier<'a> {
             tracing::warn!(%referrer, %subject, "listed as a referrer, but it is none; left out");
             return Ok(());
         }
+        if wanted.judge(listing) == Fit::Perhaps
+            && wanted.judge(&fetched.manifest.referrer_descriptor()) != Fit::Yes
+        {
+            return Ok(());
+        }
         if self.visit(referrer)? {
-            self.bring_referrers_of(referrer, depth + 1).await?;
+            self.bring_referrers_of(wanted, referrer, depth + 1).await?;
         }
         if listed {
             return Ok(());
@@ -333,6 +466,39 @@ impl<'a> Copier<'a> {
         // Put even if the target has it: it was not in the target's list.
         self.put(&fetched.manifest, None).await?;
         self.shared.tally.count(|totals| totals.referrers += 1);
+        Ok(())
+    }
+
+    /// Brings the tags about a manifest, and whatever they point at.
+    pub(super) async fn bring_digest_tags(
+        &self,
+        lists: &DigestTags,
+        subject: &Digest,
+        with_fallback: bool,
+    ) -> Result<(), StoreError> {
+        for tag in lists.of(self.source, subject).await? {
+            if is_fallback_tag(&tag) && !with_fallback {
+                continue;
+            }
+            let name = TagOrDigest::from(tag.clone());
+            let (found, known) = futures::future::try_join(
+                self.source.store.resolve(self.source.repo, &name),
+                self.target.store.resolve(self.target.repo, &name),
+            )
+            .await?;
+            // It may be gone since it was listed.
+            let Some(digest) = found.filter(|found| known.as_ref() != Some(found)) else {
+                continue;
+            };
+            // Not as an image that others wait for: such tags can lead in
+            // circles, and those who wait would never end.
+            let copier = Self::whole(self.source, self.target, self.shared);
+            let fetched = copier.top(&digest).await?;
+            copier.bring(&fetched).await?;
+            copier.put(&fetched.manifest, Some(&tag)).await?;
+            self.sent.store(true, Ordering::Relaxed);
+            self.shared.tally.count(|totals| totals.referrers += 1);
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::stream::StreamExt;
@@ -10,15 +11,17 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::admission;
-use super::backup;
-use super::copy::Copier;
-use super::job::{Job, Stores};
-use super::plan::{Planned, plan};
+use super::backup::{self, Backup, BackupFailure};
+use super::copy::{Copier, Parts};
+use super::hooks::Hook;
+use super::job::{Job, Platforms, Stores};
+use super::plan::{Memory, Planned, plan};
+use super::platforms::{Choice, Manifests, choose};
 use super::report::{Outcome, RunReport, TagReport, Tally};
-use super::step::{Decision, Step, Why, image_name};
+use super::step::{Decision, Exclusion, Step, Why, image_name};
 use super::transfer::{End, Shared, Transfers};
-use crate::oci::Digest;
-use crate::store::{Sink, Source, StoreError};
+use crate::oci::{Digest, Tag, TagOrDigest};
+use crate::store::{ErrorKind, Sink, Source, StoreError};
 
 /// How much is done at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,7 @@ struct Run<'a> {
     stores: &'a Stores,
     stop: &'a CancellationToken,
     tally: &'a Tally,
+    memory: &'a Memory,
 }
 
 /// Runs jobs. All runs of one executor share its pool and its transfers.
@@ -56,6 +60,7 @@ pub struct Executor {
     limits: Limits,
     slots: Semaphore,
     transfers: Transfers,
+    manifests: Arc<Manifests>,
 }
 
 impl Executor {
@@ -65,6 +70,7 @@ impl Executor {
             limits,
             slots: Semaphore::new(limits.images),
             transfers: Transfers::default(),
+            manifests: Arc::default(),
         }
     }
 
@@ -74,13 +80,15 @@ impl Executor {
     /// copies under way are finished and no other is begun.
     pub async fn run(&self, job: &Job, stores: &Stores, stop: &CancellationToken) -> RunReport {
         let tally = Tally::default();
+        let memory = Memory::with(Arc::clone(&self.manifests));
         let run = Run {
             job,
             stores,
             stop,
             tally: &tally,
+            memory: &memory,
         };
-        plan(job, &*stores.source, &*stores.target)
+        plan(job, stores.readers(), &memory)
             .take_until(stop.cancelled())
             .for_each_concurrent(self.limits.images, |planned| self.take(planned, run))
             .await;
@@ -99,29 +107,47 @@ impl Executor {
                 });
             }
         };
-        let (digest, why) = match &step.decision {
-            Decision::Copy { digest, why } => (digest, why),
-            Decision::Unchanged { .. } => {
+        let (choice, why) = match &step.decision {
+            Decision::Copy { choice, why } => (choice, why),
+            Decision::Unchanged { digest } => {
                 tracing::debug!(tag = %step.from, "unchanged");
-                return tally.count(|totals| totals.unchanged += 1);
+                return self.unchanged(&step, digest, run).await;
             }
             Decision::Excluded(exclusion) => {
                 tracing::debug!(tag = %step.from, %exclusion, "left out");
                 return tally.count(|totals| totals.excluded += 1);
             }
         };
-        let Some((digest, outcome)) = self.attempt(&step, digest, why, run).await else {
+        let Some((digest, done)) = self.attempt(&step, choice, why, run).await else {
             return;
         };
-        let written = step
-            .to
-            .clone()
-            .map_or_else(|| digest.clone().into(), Into::into);
-        tally.tag(TagReport {
-            source: image_name(stores.source.name(), &step.source, &step.from),
-            target: image_name(stores.target.name(), &step.target, &written),
-            outcome,
-        });
+        let outcome = match done {
+            Done::Copied => Outcome::Copied {
+                digest: digest.clone(),
+                why: why.clone(),
+            },
+            Done::Nothing => return self.unchanged(&step, &digest, run).await,
+            Done::Excluded(exclusion) => {
+                let image = image_name(stores.source.name(), &step.source, &step.from);
+                tracing::info!(image, %exclusion, "left out");
+                return tally.count(|totals| totals.excluded += 1);
+            }
+            Done::Failed(error) => Outcome::Failed { error },
+        };
+        tally.tag(report(&step, &digest, outcome, stores));
+    }
+
+    /// Counts a tag that is up to date, and runs the hook for it.
+    async fn unchanged(&self, step: &Step, digest: &Digest, run: Run<'_>) {
+        let hook = &run.job.policy.hooks.unchanged;
+        let ran = hooked(hook.as_ref(), "unchanged", step, digest, None, run).await;
+        match ran {
+            Ok(()) => run.tally.count(|totals| totals.unchanged += 1),
+            Err(error) => {
+                let outcome = failed(&error);
+                run.tally.tag(report(step, digest, outcome, run.stores));
+            }
+        }
     }
 
     /// Copies an image when the stores want it and there is a place in the
@@ -130,36 +156,41 @@ impl Executor {
     async fn attempt(
         &self,
         step: &Step,
-        planned: &Digest,
+        planned: &Choice,
         why: &Why,
         run: Run<'_>,
-    ) -> Option<(Digest, Outcome)> {
+    ) -> Option<(Digest, Done)> {
         let Run {
             job, stores, stop, ..
         } = run;
-        let mut digest = planned.clone();
+        let (source, target) = (&*stores.source, &*stores.target);
+        let mut choice = planned.clone();
         let mut attempt = 1;
         loop {
-            let admitted = admission::admitted(step, &job.policy, stores);
-            digest = stop.run_until_cancelled(admitted).await?.unwrap_or(digest);
+            let image = (&step.source, &step.from);
+            let admitted = admission::admitted(image, &job.policy, source, target);
+            let now = stop.run_until_cancelled(admitted).await?;
             let slot = self.slots.acquire().await.expect("slots are never closed");
             if stop.is_cancelled() {
                 return None;
             }
             // Those who had their place before may have used up the pulls.
-            if !admission::is_open(&job.policy, stores) {
+            if !admission::is_open(&job.policy, source, target) {
                 continue;
             }
-            let copy = self.copy(step, &digest, why, run);
-            let outcome = match AssertUnwindSafe(copy).catch_unwind().await {
-                Ok(Ok(())) => Outcome::Copied {
-                    digest: digest.clone(),
-                    why: why.clone(),
-                },
+            let copy = async {
+                if let Some(now) = now.filter(|now| *now != choice.tagged) {
+                    let source = source_of(step, stores);
+                    choice = choose(&job.policy, source, &now, &run.memory.manifests).await?;
+                }
+                self.copy(step, &choice, why, run).await
+            };
+            let done = match AssertUnwindSafe(copy).catch_unwind().await {
+                Ok(Ok(done)) => done,
                 Ok(Err(error)) => match admission::pause(
                     &error,
-                    stores.source.allowance(),
-                    stores.target.allowance(),
+                    source.allowance(),
+                    target.allowance(),
                     job.policy.rate_limit,
                 ) {
                     Some(pause) if attempt < self.limits.attempts => {
@@ -167,64 +198,237 @@ impl Executor {
                         attempt += 1;
                         tracing::warn!(%error, wait_s = pause.as_secs(), "put back for later");
                         // What the stores tell of, admission waits for.
-                        if admission::is_open(&job.policy, stores) {
+                        if admission::is_open(&job.policy, source, target) {
                             stop.run_until_cancelled(sleep(pause)).await?;
                         }
                         continue;
                     }
-                    _ => failed(&error),
+                    _ => Done::Failed(error.one_line()),
                 },
-                Err(panic) => Outcome::Failed {
-                    error: format!("a fault of regmirror's own: {}", panic_text(&*panic)),
-                },
+                Err(panic) => {
+                    let said = panic_text(&*panic);
+                    Done::Failed(format!("a fault of regmirror's own: {said}"))
+                }
             };
-            return Some((digest, outcome));
+            return Some((choice.to, done));
         }
     }
 
     async fn copy(
         &self,
         step: &Step,
-        digest: &Digest,
+        choice: &Choice,
         why: &Why,
         run: Run<'_>,
-    ) -> Result<(), StoreError> {
-        let Run {
-            job, stores, tally, ..
-        } = run;
-        let source: End<'_, dyn Source> = End {
-            store: &*stores.source,
-            repo: &step.source,
-        };
+    ) -> Result<Done, StoreError> {
+        let Run { job, stores, .. } = run;
+        let policy = &job.policy;
         let target: End<'_, dyn Sink> = End {
             store: &*stores.target,
             repo: &step.target,
         };
-        let shared = Shared {
-            limits: &self.limits,
-            transfers: &self.transfers,
-            tally,
+        let parts = Parts {
+            platforms: match policy.platforms {
+                // Its image is what is copied.
+                Platforms::One(_) => &Platforms::All,
+                _ => &policy.platforms,
+            },
+            force: policy.force_recursive,
+            external: policy.include_external,
+            manifests: Some(&run.memory.manifests),
         };
-        let copier = Copier::new(source, target, job.policy.referrers, shared);
-        let (manifest, turn) = copier.bring(digest).await?;
-        if let Why::Referrers { .. } = why {
-            return Ok(());
+        let shared = self.shared(run);
+        let copier = Copier::new(source_of(step, stores), target, parts, shared);
+        let (fetched, turn) = copier.begin(&choice.from).await?;
+        let kind = fetched.manifest.media_type();
+        if !policy.media_types.contains(kind) {
+            return Ok(Done::Excluded(Exclusion::MediaType(kind.clone())));
         }
-        if let (Some(backup), Some(tag)) = (&job.policy.backup, &step.to) {
-            // Looked at again: what is overwritten is what has to be kept.
-            let current = target
-                .store
-                .resolve(target.repo, &tag.clone().into())
-                .await?;
-            if let Some(old) = current.filter(|current| current != digest) {
-                // Keeping an image takes its turn. Two tags that change places
-                // would each wait for the other's.
-                drop(turn);
-                backup::keep(&old, target.repo, backup, stores, shared).await?;
+        let replaced = match why {
+            Why::Changed { from } => Some(from),
+            _ => None,
+        };
+        let moves = !matches!(
+            why,
+            Why::Referrers { .. } | Why::DigestTags { .. } | Why::Forced
+        );
+        if moves {
+            let pre = policy.hooks.pre.as_ref();
+            hooked(pre, "pre", step, &choice.to, replaced, run).await?;
+        }
+        copier.bring(&fetched).await?;
+        let attached = self.attached(step, &choice.from, &copier, run).await?;
+        if !moves {
+            return Ok(match attached || copier.has_sent() {
+                true => Done::Copied,
+                false => Done::Nothing,
+            });
+        }
+        let manifest = copier.final_manifest(&fetched.manifest)?;
+        if let (Some(backup), Some(tag)) = (&policy.backup, &step.to) {
+            // Keeping an image takes its turn. Two tags that change places
+            // would each wait for the other's.
+            drop(turn);
+            self.keep(manifest.digest(), tag, backup, step, run).await?;
+        }
+        copier.put(&manifest, step.to.as_ref()).await?;
+        let post = policy.hooks.post.as_ref();
+        hooked(post, "post", step, &choice.to, replaced, run).await?;
+        Ok(Done::Copied)
+    }
+
+    /// Brings what goes with an image: referrers and digest tags. Returns whether
+    /// anything was sent for it.
+    async fn attached(
+        &self,
+        step: &Step,
+        image: &Digest,
+        copier: &Copier<'_>,
+        run: Run<'_>,
+    ) -> Result<bool, StoreError> {
+        let Run { job, stores, .. } = run;
+        let policy = &job.policy;
+        let parts = copier.parts(image);
+        let mut sent = false;
+        if let Some(wanted) = &policy.referrers {
+            let source: End<'_, dyn Source> = End {
+                store: &*stores.referrer_source,
+                repo: wanted.source_repository(&step.source),
+            };
+            let target: End<'_, dyn Sink> = End {
+                store: &*stores.referrer_target,
+                repo: wanted.target_repository(&step.target),
+            };
+            let referrers = Copier::whole(source, target, self.shared(run));
+            referrers.bring_referrers(wanted, image, &parts).await?;
+            sent |= referrers.has_sent();
+        }
+        if policy.digest_tags {
+            let with_fallback = policy.referrers.is_none();
+            let lists = &run.memory.digest_tags;
+            // The image's own last: planning looks at no others.
+            for subject in parts.iter().chain([image]) {
+                copier
+                    .bring_digest_tags(lists, subject, with_fallback)
+                    .await?;
             }
         }
-        copier.put(&manifest, step.to.as_ref()).await
+        Ok(sent)
     }
+
+    /// Keeps what the target's tag points at, if that is not `new`. It is looked
+    /// at just before the tag is overwritten, for others may move it as well.
+    async fn keep(
+        &self,
+        new: &Digest,
+        tag: &Tag,
+        backup: &Backup,
+        step: &Step,
+        run: Run<'_>,
+    ) -> Result<(), StoreError> {
+        let target = &run.stores.target;
+        let place = (run.job.scope.target(), &step.target, tag);
+        let mut kept: Option<Digest> = None;
+        for _ in 0..KEEPS {
+            let current = target.resolve(&step.target, &tag.clone().into()).await?;
+            let Some(old) =
+                current.filter(|current| current != new && Some(current) != kept.as_ref())
+            else {
+                return Ok(());
+            };
+            match backup::keep(&old, place, backup, run.stores, self.shared(run)).await {
+                Err(error) if backup.failure == BackupFailure::Continue => {
+                    tracing::warn!(%error, "not kept, and overwritten all the same");
+                }
+                result => result?,
+            }
+            kept = Some(old);
+        }
+        let subject = image_name(target.name(), &step.target, &tag.clone().into());
+        let reason = "somebody else keeps moving the tag".to_owned();
+        Err(StoreError::new(ErrorKind::Unavailable, "back up", subject).because(reason))
+    }
+
+    fn shared<'a>(&'a self, run: Run<'a>) -> Shared<'a> {
+        Shared {
+            limits: &self.limits,
+            transfers: &self.transfers,
+            tally: run.tally,
+        }
+    }
+}
+
+/// How often a tag that others move is looked at before it counts as failed.
+const KEEPS: usize = 4;
+
+/// What became of an image that was to be copied.
+enum Done {
+    Copied,
+    /// The target had all of it.
+    Nothing,
+    Excluded(Exclusion),
+    Failed(String),
+}
+
+fn source_of<'a>(step: &'a Step, stores: &'a Stores) -> End<'a, dyn Source> {
+    End {
+        store: &*stores.source,
+        repo: &step.source,
+    }
+}
+
+fn report(step: &Step, digest: &Digest, outcome: Outcome, stores: &Stores) -> TagReport {
+    TagReport {
+        source: image_name(stores.source.name(), &step.source, &step.from),
+        target: image_name(stores.target.name(), &step.target, &written(step, digest)),
+        outcome,
+    }
+}
+
+/// What a step writes at the target.
+fn written(step: &Step, digest: &Digest) -> TagOrDigest {
+    let tag = step.to.clone();
+    tag.map_or_else(|| digest.clone().into(), Into::into)
+}
+
+/// Runs a hook, if there is one, with what it may want to know.
+async fn hooked(
+    hook: Option<&Hook>,
+    name: &str,
+    step: &Step,
+    digest: &Digest,
+    replaced: Option<&Digest>,
+    run: Run<'_>,
+) -> Result<(), StoreError> {
+    let Some(hook) = hook else {
+        return Ok(());
+    };
+    let Run { job, stores, .. } = run;
+    let source = image_name(stores.source.name(), &step.source, &step.from);
+    let target = image_name(stores.target.name(), &step.target, &written(step, digest));
+    let facts = [
+        ("REGMIRROR_HOOK", name.to_owned()),
+        ("REGMIRROR_JOB", job.name.clone()),
+        ("REGMIRROR_SOURCE", source),
+        ("REGMIRROR_TARGET", target.clone()),
+        (
+            "REGMIRROR_TAG",
+            step.to.as_ref().map_or(String::new(), ToString::to_string),
+        ),
+        ("REGMIRROR_DIGEST", digest.to_string()),
+        (
+            "REGMIRROR_OLD_DIGEST",
+            replaced.map_or(String::new(), ToString::to_string),
+        ),
+    ];
+    hook.run(&facts).await.map_err(|reason| {
+        let action = match name {
+            "pre" => "run the pre hook for",
+            "post" => "run the post hook for (it was copied)",
+            _ => "run the unchanged hook for",
+        };
+        StoreError::new(ErrorKind::Refused, action, target).because(reason)
+    })
 }
 
 fn failed(error: &StoreError) -> Outcome {

@@ -7,15 +7,24 @@
 mod admission;
 mod backup;
 mod copy;
+mod created;
+mod digest_tags;
 mod executor;
+mod hooks;
 mod job;
 mod plan;
+mod platforms;
+mod referrers;
 mod report;
 mod step;
 mod transfer;
 
+pub use backup::{Backup, BackupFailure, Place};
 pub use executor::{Executor, Limits};
-pub use job::{Backup, Job, Policy, RateLimit, Scope, Stores};
-pub use plan::{Planned, plan};
+pub use hooks::{Hook, Hooks};
+pub use job::{IndexForm, Job, Open, Platforms, Policy, RateLimit, Readers, Scope, Stores};
+pub use plan::{Memory, Planned, plan};
+pub use platforms::{Choice, Manifests};
+pub use referrers::{ReferrerFilter, Referrers};
 pub use report::{Outcome, RunReport, TagReport, Tally, Totals};
 pub use step::{Decision, Exclusion, Failure, Step, Why, image_name, repository_name};

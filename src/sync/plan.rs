@@ -1,18 +1,24 @@
 //! Planning: what a job would do, found by reading only.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures::Stream;
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::time::sleep;
 
-use super::admission::pause;
-use super::job::{Job, Policy, Scope, target_repository};
+use super::admission::{admitted, pause};
+use super::created::created;
+use super::digest_tags::DigestTags;
+use super::job::{Job, Policy, Readers, Scope, target_repository};
+use super::platforms::{Choice, Manifests, choose};
+use super::referrers::Fit;
 use super::step::{Decision, Exclusion, Failure, Step, Why, image_name, repository_name};
+use super::transfer::End;
 use crate::oci::{Digest, Repository, Tag, TagOrDigest, is_fallback_tag};
-use crate::select::{Filter, Verdict};
-use crate::store::{ErrorKind, Listing, Source, StoreError};
+use crate::select::{Filter, Latest, Reason, Selection, Sort, Verdict, newest};
+use crate::store::{ErrorKind, Listing, StoreError};
 
 /// How many tags are looked up at once. The stores bound their requests
 /// themselves; this only keeps them busy.
@@ -24,19 +30,34 @@ const LOOKS: u32 = 3;
 /// What planning yields: a step, or what could not be planned.
 pub type Planned = Result<Step, Failure>;
 
+/// What planning has learnt of a source, for one run of a job and those who copy
+/// what was planned.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub(super) manifests: Arc<Manifests>,
+    pub(super) digest_tags: DigestTags,
+}
+
+impl Memory {
+    /// A memory that begins with the manifests of earlier runs.
+    pub fn with(manifests: Arc<Manifests>) -> Self {
+        Self {
+            manifests,
+            ..Self::default()
+        }
+    }
+}
+
 /// The steps of `job`, as they are found.
 ///
-/// Reads only, and yields the first steps before the listing is complete. A
-/// tag that cannot be looked up is a [`Failure`] and does not end the stream.
-pub fn plan<'a>(
-    job: &'a Job,
-    source: &'a dyn Source,
-    target: &'a dyn Source,
-) -> BoxStream<'a, Planned> {
+/// Reads only, and yields the first steps before the listing is complete, unless
+/// the newest tags are wanted. A tag that cannot be looked up is a [`Failure`]
+/// and does not end the stream.
+pub fn plan<'a>(job: &'a Job, stores: Readers<'a>, memory: &'a Memory) -> BoxStream<'a, Planned> {
     let planner = Planner {
         policy: &job.policy,
-        source,
-        target,
+        stores,
+        memory,
     };
     match &job.scope {
         Scope::Image {
@@ -68,8 +89,8 @@ pub fn plan<'a>(
 #[derive(Debug, Clone, Copy)]
 struct Planner<'a> {
     policy: &'a Policy,
-    source: &'a dyn Source,
-    target: &'a dyn Source,
+    stores: Readers<'a>,
+    memory: &'a Memory,
 }
 
 /// A tag to look up.
@@ -85,10 +106,10 @@ impl<'a> Planner<'a> {
         self,
         prefix: &'a Repository,
         repositories: &'a Filter,
-        tags: &'a Filter,
+        tags: &'a Selection,
     ) -> BoxStream<'a, Planned> {
-        let subject = self.source.name().to_owned();
-        names(self.source.repositories(), subject)
+        let subject = self.stores.source.name().to_owned();
+        names(self.stores.source.repositories(), subject)
             .flat_map(move |found| {
                 let found = match found {
                     Ok(found) => found,
@@ -100,7 +121,7 @@ impl<'a> Planner<'a> {
                 match target_repository(prefix, &found) {
                     Ok(target) => self.repository(found, target, tags),
                     Err(error) => {
-                        let subject = repository_name(self.source.name(), &found);
+                        let subject = repository_name(self.stores.source.name(), &found);
                         let error = StoreError::new(ErrorKind::Refused, "name", "its target")
                             .because(error);
                         stream::iter([Err(Failure { subject, error })]).boxed()
@@ -114,40 +135,100 @@ impl<'a> Planner<'a> {
         self,
         source: Repository,
         target: Repository,
-        filter: &'a Filter,
+        selection: &'a Selection,
     ) -> BoxStream<'a, Planned> {
-        let subject = repository_name(self.source.name(), &source);
-        names(self.source.tags(&source), subject)
-            .map(move |tag| {
-                let wanted = tag.map(|tag| Wanted {
-                    source: source.clone(),
-                    from: tag.clone().into(),
-                    target: target.clone(),
-                    to: Some(tag),
-                });
-                async move {
-                    let wanted = wanted?;
-                    match self.excluded(&wanted, filter) {
-                        Some(why) => Ok(wanted.step(Decision::Excluded(why))),
-                        None => self.decide(wanted).await,
-                    }
+        let subject = repository_name(self.stores.source.name(), &source);
+        let listed = names(self.stores.source.tags(&source), subject).map(move |tag| {
+            tag.map(|tag| Wanted {
+                source: source.clone(),
+                from: tag.clone().into(),
+                target: target.clone(),
+                to: Some(tag),
+            })
+        });
+        if let Some(latest) = selection.latest {
+            let steps = async move { self.newest(listed.boxed(), selection, latest).await };
+            return stream::once(steps).flatten().boxed();
+        }
+        listed
+            .map(move |wanted| async move {
+                let wanted = wanted?;
+                match self.excluded(&wanted, selection) {
+                    Some(why) => Ok(wanted.step(Decision::Excluded(why))),
+                    None => self.decide(wanted).await,
                 }
             })
             .buffered(LOOKUPS)
             .boxed()
     }
 
-    /// The rule that leaves a listed tag out without a look at the target.
-    fn excluded(&self, wanted: &Wanted, filter: &Filter) -> Option<Exclusion> {
-        let tag = wanted.to.as_ref()?;
-        match filter.judge(tag.as_str()) {
-            Verdict::NotAllowed => Some(Exclusion::NotAllowed),
-            Verdict::Denied(pattern) => Some(Exclusion::Denied(pattern)),
-            Verdict::Taken if self.policy.referrers && is_fallback_tag(tag) => {
-                Some(Exclusion::ReferrersTag)
+    /// The steps of a repository of which the newest tags are wanted. Unless all
+    /// of them are known, none is taken: others would pass for the newest.
+    async fn newest(
+        self,
+        listed: BoxStream<'a, Result<Wanted, Failure>>,
+        selection: &'a Selection,
+        latest: Latest,
+    ) -> BoxStream<'a, Planned> {
+        let listed: Vec<Wanted> = match listed.try_collect().await {
+            Ok(listed) => listed,
+            Err(failure) => return stream::iter([Err(failure)]).boxed(),
+        };
+        let mut taken = Vec::new();
+        let mut steps = Vec::new();
+        for wanted in listed {
+            match self.excluded(&wanted, selection) {
+                Some(why) => steps.push(Ok(wanted.step(Decision::Excluded(why)))),
+                None => taken.push(wanted),
             }
-            Verdict::Taken => None,
         }
+        let dated: Result<Vec<(Wanted, Option<i64>)>, Failure> = match latest.sort {
+            Sort::Created => {
+                let dates = taken.into_iter().map(|wanted| async move {
+                    let source = End {
+                        store: self.stores.source,
+                        repo: &wanted.source,
+                    };
+                    let created = created(source, &wanted.from, &self.memory.manifests).await;
+                    let subject = || image_name(source.store.name(), source.repo, &wanted.from);
+                    let date = created.map_err(|error| Failure {
+                        subject: subject(),
+                        error,
+                    })?;
+                    Ok((wanted, date))
+                });
+                stream::iter(dates).buffered(LOOKUPS).try_collect().await
+            }
+            Sort::Semver | Sort::Name => {
+                Ok(taken.into_iter().map(|wanted| (wanted, None)).collect())
+            }
+        };
+        let dated = match dated {
+            Ok(dated) => dated,
+            Err(failure) => return stream::iter([Err(failure)]).boxed(),
+        };
+        let name = |(wanted, _): &(Wanted, Option<i64>)| wanted.from.as_str().to_owned();
+        let (taken, older) = newest(latest, dated, name, |(_, date)| *date);
+        let reason = Exclusion::NotSelected(Reason::Older(latest.count));
+        steps.extend(
+            older
+                .into_iter()
+                .map(|(wanted, _)| Ok(wanted.step(Decision::Excluded(reason.clone())))),
+        );
+        let decided = stream::iter(taken)
+            .map(move |(wanted, _)| self.decide(wanted))
+            .buffered(LOOKUPS);
+        stream::iter(steps).chain(decided).boxed()
+    }
+
+    /// The rule that leaves a listed tag out without a look at the target.
+    fn excluded(&self, wanted: &Wanted, selection: &Selection) -> Option<Exclusion> {
+        let tag = wanted.to.as_ref()?;
+        if let Some(reason) = selection.excludes(tag.as_str()) {
+            return Some(Exclusion::NotSelected(reason));
+        }
+        let copied_with_image = self.policy.referrers.is_some() || self.policy.digest_tags;
+        (copied_with_image && is_fallback_tag(tag)).then_some(Exclusion::ReferrersTag)
     }
 
     /// Looks at both ends, and again when one of them only wants to be left
@@ -159,7 +240,8 @@ impl<'a> Planner<'a> {
                 Ok(decision) => return Ok(wanted.step(decision)),
                 Err(error) => error,
             };
-            let (source, target) = (self.source.allowance(), self.target.allowance());
+            let Readers { source, target, .. } = self.stores;
+            let (source, target) = (source.allowance(), target.allowance());
             match pause(&error, source, target, self.policy.rate_limit) {
                 Some(wait) if look < LOOKS => {
                     look += 1;
@@ -167,7 +249,11 @@ impl<'a> Planner<'a> {
                 }
                 _ => {
                     return Err(Failure {
-                        subject: image_name(self.source.name(), &wanted.source, &wanted.from),
+                        subject: image_name(
+                            self.stores.source.name(),
+                            &wanted.source,
+                            &wanted.from,
+                        ),
                         error,
                     });
                 }
@@ -176,7 +262,7 @@ impl<'a> Planner<'a> {
     }
 
     async fn decision(&self, wanted: &Wanted) -> Result<Decision, StoreError> {
-        let (digest, current) = if self.policy.missing_only {
+        let (tagged, current) = if self.policy.missing_only {
             // The target first: a tag that is there costs the source nothing.
             let current = self.at_target(wanted).await?;
             if current.is_some() {
@@ -185,27 +271,70 @@ impl<'a> Planner<'a> {
             (self.at_source(wanted).await?, None)
         } else {
             let both = futures::future::join(self.at_source(wanted), self.at_target(wanted));
-            let (digest, current) = both.await;
-            (digest?, current?)
+            let (tagged, current) = both.await;
+            (tagged?, current?)
         };
+        let choice = self.choice(wanted, tagged).await?;
         let why = match current {
             None => Why::Missing,
-            Some(current) if current != digest => Why::Changed { from: current },
-            Some(_) => match self.missing_referrers(wanted, &digest).await? {
-                0 => return Ok(Decision::Unchanged { digest }),
-                missing => Why::Referrers { missing },
+            Some(current) if current != choice.to => Why::Changed { from: current },
+            Some(_) if self.policy.force_recursive => Why::Forced,
+            Some(_) if self.policy.fast_check => {
+                return Ok(Decision::Unchanged { digest: choice.to });
+            }
+            Some(_) => match self.incomplete(wanted, &choice).await? {
+                None => return Ok(Decision::Unchanged { digest: choice.to }),
+                Some(why) => why,
             },
         };
-        Ok(Decision::Copy { digest, why })
+        Ok(Decision::Copy { choice, why })
+    }
+
+    /// Which part of what the tag points at is wanted. Where that takes a look
+    /// into it, which is a pull, one has to be left.
+    async fn choice(&self, wanted: &Wanted, tagged: Digest) -> Result<Choice, StoreError> {
+        if self.policy.platforms.takes_tags_as_they_are() {
+            return Ok(Choice::whole(tagged));
+        }
+        let Readers { source, target, .. } = self.stores;
+        let mut tagged = tagged;
+        if self.memory.manifests.get(&tagged).is_none() {
+            let found = admitted((&wanted.source, &wanted.from), self.policy, source, target).await;
+            tagged = found.unwrap_or(tagged);
+        }
+        let source = End {
+            store: source,
+            repo: &wanted.source,
+        };
+        choose(self.policy, source, &tagged, &self.memory.manifests).await
+    }
+
+    /// What the target lacks of what goes with an image that it has.
+    async fn incomplete(
+        &self,
+        wanted: &Wanted,
+        choice: &Choice,
+    ) -> Result<Option<Why>, StoreError> {
+        if let missing @ 1.. = self.missing_referrers(wanted, &choice.from).await? {
+            return Ok(Some(Why::Referrers { missing }));
+        }
+        match self.missing_digest_tags(wanted, &choice.from).await? {
+            0 => Ok(None),
+            missing => Ok(Some(Why::DigestTags { missing })),
+        }
     }
 
     async fn at_source(&self, wanted: &Wanted) -> Result<Digest, StoreError> {
         if let TagOrDigest::Digest(digest) = &wanted.from {
             return Ok(digest.clone());
         }
-        let found = self.source.find(&wanted.source, &wanted.from).await?;
+        let found = self
+            .stores
+            .source
+            .find(&wanted.source, &wanted.from)
+            .await?;
         found.ok_or_else(|| {
-            let subject = image_name(self.source.name(), &wanted.source, &wanted.from);
+            let subject = image_name(self.stores.source.name(), &wanted.source, &wanted.from);
             StoreError::new(ErrorKind::NotFound, "find", subject)
         })
     }
@@ -218,7 +347,10 @@ impl<'a> Planner<'a> {
             Some(tag) => tag.clone().into(),
             None => wanted.from.clone(),
         };
-        Box::pin(async move { self.target.resolve(&wanted.target, &reference).await })
+        Box::pin(async move {
+            let target = self.stores.target;
+            target.resolve(&wanted.target, &reference).await
+        })
     }
 
     /// How many of an image's referrers the target lacks.
@@ -227,19 +359,68 @@ impl<'a> Planner<'a> {
         wanted: &Wanted,
         digest: &Digest,
     ) -> Result<usize, StoreError> {
-        if !self.policy.referrers {
+        let Some(referrers) = &self.policy.referrers else {
             return Ok(0);
-        }
+        };
+        let Readers {
+            referrer_source,
+            referrer_target,
+            ..
+        } = self.stores;
+        let from = referrers.source_repository(&wanted.source);
+        let to = referrers.target_repository(&wanted.target);
         let (source, target) = futures::future::join(
-            self.source.referrers(&wanted.source, digest),
-            self.target.referrers(&wanted.target, digest),
+            referrer_source.referrers(from, digest),
+            referrer_target.referrers(to, digest),
         )
         .await;
         let present: HashSet<Digest> = target?.into_iter().map(|found| found.digest).collect();
-        let missing = source?.into_iter();
-        Ok(missing
+        let mut missing = 0;
+        for found in source?
+            .iter()
             .filter(|found| !present.contains(&found.digest))
-            .count())
+        {
+            let fit = match referrers.judge(found) {
+                Fit::Perhaps => {
+                    let manifest = referrer_source.manifest(from, &found.digest).await?;
+                    referrers.judge(&manifest.referrer_descriptor())
+                }
+                fit => fit,
+            };
+            missing += usize::from(fit == Fit::Yes);
+        }
+        Ok(missing)
+    }
+
+    /// How many of the tags about an image the target lacks, or has otherwise.
+    async fn missing_digest_tags(
+        &self,
+        wanted: &Wanted,
+        digest: &Digest,
+    ) -> Result<usize, StoreError> {
+        if !self.policy.digest_tags {
+            return Ok(0);
+        }
+        let Readers { source, target, .. } = self.stores;
+        let end = End {
+            store: source,
+            repo: &wanted.source,
+        };
+        let tags = self.memory.digest_tags.of(end, digest).await?;
+        let mut missing = 0;
+        for tag in tags {
+            if is_fallback_tag(&tag) && self.policy.referrers.is_some() {
+                continue;
+            }
+            let name = TagOrDigest::from(tag);
+            let (found, known) = futures::future::try_join(
+                source.resolve(&wanted.source, &name),
+                target.resolve(&wanted.target, &name),
+            )
+            .await?;
+            missing += usize::from(found.is_some() && found != known);
+        }
+        Ok(missing)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::oci::{Digest, Repository, Tag, TagOrDigest};
+use super::platforms::Choice;
+use crate::oci::{Digest, MediaType, Repository, Tag, TagOrDigest};
+use crate::select::Reason;
 use crate::store::StoreError;
 
 /// One tag of a job: what is there, and what should happen.
@@ -23,17 +25,17 @@ pub struct Step {
 /// What should happen to a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Copy the manifest with this digest, whatever the source's tag points at
+    /// Copy what the tag pointed at when it was planned, whatever it points at
     /// by then.
     Copy {
-        /// What the tag pointed at when it was planned.
-        digest: Digest,
+        /// Which part of it.
+        choice: Choice,
         /// Why.
         why: Why,
     },
     /// The target has it.
     Unchanged {
-        /// What both sides have.
+        /// What the target has, and should have.
         digest: Digest,
     },
     /// A rule leaves it out.
@@ -55,6 +57,13 @@ pub enum Why {
         /// How many referrers it lacks.
         missing: usize,
     },
+    /// The target has the image, but not all the tags about it.
+    DigestTags {
+        /// How many tags it lacks, or has otherwise.
+        missing: usize,
+    },
+    /// The target has the image; all that it needs is looked for all the same.
+    Forced,
 }
 
 impl fmt::Display for Why {
@@ -63,6 +72,10 @@ impl fmt::Display for Why {
             Self::Missing => f.write_str("missing at the target"),
             Self::Changed { from } => write!(f, "changed from {}", from.short()),
             Self::Referrers { missing } => write!(f, "{missing} referrers missing at the target"),
+            Self::DigestTags { missing } => {
+                write!(f, "{missing} digest tags missing at the target")
+            }
+            Self::Forced => f.write_str("looked through, as forceRecursive asks"),
         }
     }
 }
@@ -70,10 +83,10 @@ impl fmt::Display for Why {
 /// The rule that leaves a tag out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exclusion {
-    /// No pattern of the allow list matches.
-    NotAllowed,
-    /// This pattern of the deny list matches.
-    Denied(String),
+    /// It is not selected.
+    NotSelected(Reason),
+    /// Manifests of this type are not copied.
+    MediaType(MediaType),
     /// The target has the tag, and only missing ones are copied.
     Present,
     /// The tag lists an image's referrers, which are copied with the image.
@@ -83,8 +96,8 @@ pub enum Exclusion {
 impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAllowed => f.write_str("no allow pattern matches"),
-            Self::Denied(pattern) => write!(f, "denied by {pattern}"),
+            Self::NotSelected(reason) => reason.fmt(f),
+            Self::MediaType(kind) => write!(f, "mediaTypes does not list {kind}"),
             Self::Present => f.write_str("present at the target"),
             Self::ReferrersTag => f.write_str("lists referrers, which go with their image"),
         }

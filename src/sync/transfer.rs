@@ -83,7 +83,8 @@ pub(super) struct Shared<'a> {
 }
 
 impl Transfers {
-    /// Makes sure that the target's repository has `blob`.
+    /// Makes sure that the target's repository has `blob`. Returns whether it
+    /// had to do anything for it.
     ///
     /// Whoever wants the same blob in the same store waits until this is done
     /// and then mounts it or finds it; if this fails, the next one tries.
@@ -93,7 +94,7 @@ impl Transfers {
         target: End<'_, dyn Sink>,
         blob: &Descriptor,
         tally: &Tally,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let key = (target.store.name().to_owned(), blob.digest.clone());
         let mut holders = self.blobs.enter(key).await;
         let delivery = if holders.contains(target.repo) {
@@ -119,7 +120,7 @@ impl Transfers {
                 _ => totals.bytes_saved += blob.size,
             }
         });
-        Ok(())
+        Ok(matches!(delivery, Delivery::Copied | Delivery::Mounted))
     }
 
     async fn bring(

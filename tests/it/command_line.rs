@@ -124,8 +124,8 @@ fn a_configuration_that_cannot_be_used_ends_with_3_and_a_line_that_names_it() {
             &["sync[0].source", "sync[0].target"],
         ),
         (
-            "sync:\n- {source: alpine, target: localhost/a, type: image, platform: linux/amd64}\n",
-            &["sync[0].platform", "does not offer"],
+            "sync:\n- {source: alpine, target: localhost/a, type: image, platform: amd64}\n",
+            &["sync[0].platform", "is no platform"],
         ),
         (
             "sync:\n- {source: a, target: localhost/a, type: repository, tags: {allow: [\"(\"]}}\n",
@@ -136,8 +136,8 @@ fn a_configuration_that_cannot_be_used_ends_with_3_and_a_line_that_names_it() {
             &["creds[0].user", "needs a pass"],
         ),
         (
-            "creds:\n- {registry: h.io, user: \"{{env \\\"X\\\"}}\", pass: y}\n",
-            &["creds[0].user", "templates"],
+            "creds:\n- {registry: h.io, user: \"{{envv \\\"X\\\"}}\", pass: y}\n",
+            &["creds[0].user", "did you mean `env`?"],
         ),
         (
             "sync:\n- {source: localhost/a:1, target: localhost/a:1, type: image}\n",

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use regmirror::config::{Config, Login};
 use regmirror::http::Tls;
 use regmirror::oci::Location;
-use regmirror::sync::{Backup, Job, Scope};
+use regmirror::sync::{Job, Scope};
+use regmirror::template::Process;
 
 fn parse(text: &str) -> Config {
     Config::parse(text, "test.yml").unwrap_or_else(|error| panic!("{error}"))
@@ -59,10 +60,13 @@ fn defaults_hold_until_an_entry_says_otherwise() {
     let policies: Vec<_> = config
         .jobs
         .iter()
-        .map(|job| (job.policy.backup.clone(), job.policy.referrers))
+        .map(|job| {
+            let backup = job.policy.backup.as_ref();
+            let backup = backup.map(|backup| backup.template.text());
+            (backup, job.policy.referrers.is_some())
+        })
         .collect();
-    let tag = |name: &str| Some(Backup::Tag(name.parse().unwrap()));
-    assert_eq!(policies, [(tag("old"), true), (tag("kept"), false)]);
+    assert_eq!(policies, [(Some("old"), true), (Some("kept"), false)]);
     assert_eq!((config.parallel, config.docker_config), (9, false));
     assert_eq!(config.user_agent.as_deref(), Some("me/1"));
     let usual = parse("sync: []");
@@ -76,11 +80,17 @@ fn defaults_hold_until_an_entry_says_otherwise() {
 fn a_backup_with_a_colon_or_a_slash_is_a_reference() {
     let backup = |text: &str| {
         let entry = format!("source: a, target: r.test/a, type: image, backup: \"{text}\"");
-        job(&entry).policy.backup
+        let job = job(&entry);
+        let Scope::Image { target, .. } = &job.scope else {
+            panic!("{job:?}");
+        };
+        let (backup, tag) = (job.policy.backup.unwrap(), target.tag_to_write().unwrap());
+        let place = backup.place(&target.location, &target.repository, &tag, &Process);
+        place.unwrap().repository.is_some()
     };
-    assert!(matches!(backup("old"), Some(Backup::Tag(_))));
+    assert!(!backup("old"));
     for text in ["r.test/attic/a:old", "attic/a", "ocidir://attic:old"] {
-        assert!(matches!(backup(text), Some(Backup::Reference(_))), "{text}");
+        assert!(backup(text), "{text}");
     }
 }
 
@@ -125,7 +135,7 @@ fn all_faults_are_told_at_once_with_their_places() {
                 creds:\n- {registry: \"no host\", tls: maybe}\n\
                 defaults: {parallel: -1}\n\
                 sync:\n\
-                - {source: a, target: r.test/a, type: image, platforms: [linux/amd64]}\n\
+                - {source: a, target: r.test/a, type: image, platforms: [amd64]}\n\
                 - {target: \"r.test/A\", type: repository, tags: {deny: [\"[\"]}}\n";
     let told = faults(text);
     for place in [
@@ -133,9 +143,9 @@ fn all_faults_are_told_at_once_with_their_places() {
         "creds[0].registry:",
         "creds[0].tls:",
         "defaults.parallel:",
-        "sync[0].platforms:",
+        "sync[0].platforms[0]:",
         "sync[1].source: missing",
-        "sync[1].tags:",
+        "sync[1].tags.deny[0]:",
     ] {
         assert!(
             told.lines()

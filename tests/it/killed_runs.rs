@@ -114,7 +114,7 @@ async fn check_tags(bench: &Bench, seeded: &Seeded, at: &str) {
 /// The referrers of each subject and theirs in turn, as a client lists them at the target.
 async fn listed(bench: &Bench, seeded: &Seeded) -> BTreeSet<Digest> {
     let config = Config::parse(&bench.config(&[JOB]), "test").unwrap();
-    let stores = OpenStores::new(&config, RetryPolicy::none()).unwrap();
+    let stores = std::sync::Arc::new(OpenStores::new(&config, RetryPolicy::none()).unwrap());
     let store = stores.of(&config.jobs[0]).unwrap().target;
     let mut found = BTreeSet::new();
     let mut todo: Vec<Digest> = seeded.subjects().into_iter().cloned().collect();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use regmirror::oci::{Digest, Draft, Manifest};
-use regmirror::select::Filter;
+use regmirror::select::Selection;
 use regmirror::store::Source;
-use regmirror::sync::{Executor, Job, Limits, Policy, RunReport, Scope, Stores};
+use regmirror::sync::{Executor, Job, Limits, Policy, Referrers, RunReport, Scope, Stores};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::images::{complete, push, push_image, push_referrer, repo, tagged};
@@ -95,18 +95,14 @@ async fn run(source: &Recorded, target: &Recorded) -> RunReport {
         scope: Scope::Repository {
             source: "source.test/app".parse().unwrap(),
             target: "target.test/app".parse().unwrap(),
-            tags: Filter::default(),
+            tags: Selection::default(),
         },
         policy: Policy {
-            referrers: true,
+            referrers: Some(Referrers::default()),
             ..Policy::default()
         },
     };
-    let stores = Stores {
-        source: Arc::new(source.clone()),
-        target: Arc::new(target.clone()),
-        backup: Arc::new(target.clone()),
-    };
+    let stores = Stores::new(Arc::new(source.clone()), Arc::new(target.clone()));
     // A new executor: what a killed process knew is gone.
     let limits = Limits {
         attempts: 1,

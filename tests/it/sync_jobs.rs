@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use regmirror::oci::{Draft, Location, Manifest, Reference, Repository};
-use regmirror::select::Filter;
+use regmirror::select::{Filter, Selection, TagSet};
 use regmirror::store::{Sink, Source};
 use regmirror::sync::{
-    Backup, Decision, Exclusion, Executor, Job, Limits, Outcome, Policy, RunReport, Scope, Stores,
-    Why, plan,
+    Backup, BackupFailure, Decision, Exclusion, Executor, Job, Limits, Memory, Outcome, Policy,
+    Readers, Referrers, RunReport, Scope, Stores, Why, plan,
 };
+use regmirror::template::{Template, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::images::{
-    complete, push, push_image, push_index, push_referrer, repo, tag, tagged,
-};
+use crate::support::images::{complete, push, push_image, push_index, push_referrer, repo, tagged};
 use crate::support::recorded::{Matching, Never, Recorded};
 
 const APP: &str = "team/app";
@@ -37,10 +36,15 @@ impl Bench {
     }
 
     fn stores(&self) -> Stores {
-        Stores {
-            source: Arc::new(self.source.clone()),
-            target: Arc::new(self.target.clone()),
-            backup: Arc::new(self.target.clone()),
+        Stores::new(Arc::new(self.source.clone()), Arc::new(self.target.clone()))
+    }
+
+    fn readers(&self) -> Readers<'_> {
+        Readers {
+            source: &self.source,
+            target: &self.target,
+            referrer_source: &self.source,
+            referrer_target: &self.target,
         }
     }
 
@@ -59,9 +63,8 @@ impl Bench {
 
     /// What a repository job from and to `team/app` plans, one line a tag.
     async fn planned(&self, job: &Job) -> Vec<String> {
-        let steps = plan(job, &self.source, &self.target)
-            .collect::<Vec<_>>()
-            .await;
+        let memory = Memory::default();
+        let steps = plan(job, self.readers(), &memory).collect::<Vec<_>>().await;
         let lines = steps.into_iter().map(|planned| match planned {
             Ok(step) => match step.decision {
                 Decision::Copy { why, .. } => format!("{} copy: {why}", step.from),
@@ -94,6 +97,14 @@ fn image(source: &str, target: &str, policy: Policy) -> Job {
     job(scope, policy)
 }
 
+fn backup(template: &str) -> Backup {
+    Backup {
+        template: Template::parse(template).expect("a template"),
+        entry: Value::NIL,
+        failure: BackupFailure::Stop,
+    }
+}
+
 fn image_job() -> Job {
     image("team/app:1", "team/app:1", Policy::default())
 }
@@ -103,14 +114,20 @@ fn repository(allow: &[&str], deny: &[&str], policy: Policy) -> Job {
     let scope = Scope::Repository {
         source: reference("source.test/team/app"),
         target: reference("target.test/team/app"),
-        tags: Filter::new(&own(allow), &own(deny)).expect("patterns"),
+        tags: Selection {
+            sets: vec![TagSet {
+                ranges: Vec::new(),
+                filter: Filter::new(&own(allow), &own(deny)).expect("patterns"),
+            }],
+            latest: None,
+        },
     };
     job(scope, policy)
 }
 
 fn with_referrers() -> Policy {
     Policy {
-        referrers: true,
+        referrers: Some(Referrers::default()),
         ..Policy::default()
     }
 }
@@ -353,7 +370,7 @@ async fn a_registry_is_copied_below_the_target_s_prefix() {
         target: Location::Registry("target.test".parse().unwrap()),
         prefix: repo("mirror"),
         repositories: Filter::new(&[], &["secret/.*".to_owned()]).unwrap(),
-        tags: Filter::default(),
+        tags: Selection::default(),
     };
     let report = bench.run(&job(scope, Policy::default())).await;
 
@@ -376,7 +393,7 @@ async fn a_registry_is_copied_below_the_target_s_prefix() {
 async fn d10_an_overwritten_image_is_kept_under_the_backup_tag() {
     let (bench, app) = (Bench::new(), repo(APP));
     let policy = Policy {
-        backup: Some(Backup::Tag(tag("previous"))),
+        backup: Some(backup("previous")),
         ..Policy::default()
     };
     let job = image("team/app:1", "team/app:1", policy);
@@ -401,7 +418,7 @@ async fn d10_an_overwritten_image_is_kept_under_the_backup_tag() {
 async fn tags_that_change_places_are_both_kept() {
     let (bench, app) = (Bench::new(), repo(APP));
     let policy = Policy {
-        backup: Some(Backup::Reference(reference("target.test/team/app:kept"))),
+        backup: Some(backup("target.test/team/app:kept")),
         ..Policy::default()
     };
     for (name, content) in [("1", b"one"), ("2", b"two")] {
@@ -425,7 +442,7 @@ async fn tags_that_change_places_are_both_kept() {
 async fn d10_a_backup_in_another_repository_is_complete() {
     let (bench, app) = (Bench::new(), repo(APP));
     let policy = Policy {
-        backup: Some(Backup::Reference(reference("target.test/attic/app:old"))),
+        backup: Some(backup("target.test/attic/app:old")),
         ..Policy::default()
     };
     let first = push_index(&bench.target, &app, "1").await;
@@ -451,7 +468,7 @@ async fn d10_a_backup_in_another_repository_is_complete() {
 async fn when_the_backup_fails_the_tag_is_not_moved() {
     let (bench, app) = (Bench::new(), repo(APP));
     let policy = Policy {
-        backup: Some(Backup::Tag(tag("previous"))),
+        backup: Some(backup("previous")),
         ..Policy::default()
     };
     let old = push_image(&bench.target, &app, Some("1"), &[b"old"]).await;
@@ -650,7 +667,8 @@ async fn a_changed_tag_says_from_what() {
     push_image(&bench.source, &app, Some("1"), &[b"new"]).await;
     let old = push_image(&bench.target, &app, Some("1"), &[b"old"]).await;
     let job = repository(&[], &[], Policy::default());
-    let steps = plan(&job, &bench.source, &bench.target)
+    let memory = Memory::default();
+    let steps = plan(&job, bench.readers(), &memory)
         .collect::<Vec<_>>()
         .await;
     let Ok(step) = &steps[0] else {

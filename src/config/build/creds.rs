@@ -3,32 +3,32 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{optional_text, text};
-use crate::config::fault::Faults;
+use super::expand::Expander;
+use crate::config::finding::Findings;
 use crate::config::{Login, Registry, duration, raw};
 use crate::http::{Certificates, Chunks, Identity, Secret, Tls};
 use crate::oci::Host;
+use crate::template::Value;
 
 pub(super) fn registries(
     creds: &[raw::Creds],
-    faults: &mut Faults,
-    warnings: &mut Vec<String>,
+    expander: &mut Expander<'_>,
+    faults: &mut Findings,
 ) -> BTreeMap<Host, Registry> {
     let mut registries = BTreeMap::new();
     for (number, entry) in creds.iter().enumerate() {
         let at = |key: &str| format!("creds[{number}].{key}");
-        let name = text(&at("registry"), entry.registry.as_ref(), faults);
+        let entry = &expanded(number, entry, expander, faults);
+        if entry.registry.is_none() {
+            faults.missing(&at("registry"), ": expected host[:port]");
+        }
+        let name = entry.registry.as_ref();
         let host = name.and_then(|name| faults.keep(&at("registry"), name.parse::<Host>()));
+        // What is none of them was found when the file was read.
         let tls = match entry.tls.as_deref() {
-            None | Some("" | "enabled") => Tls::Enabled,
             Some("insecure") => Tls::Insecure,
             Some("disabled") => Tls::Disabled,
-            Some(other) => {
-                let message =
-                    format!("{other:?} is not known: expected enabled, insecure or disabled");
-                faults.add(at("tls"), message);
-                Tls::Enabled
-            }
+            _ => Tls::Enabled,
         };
         let concurrent = match entry.req_concurrent {
             None | Some(0) => None,
@@ -40,7 +40,7 @@ pub(super) fn registries(
                 count
             }
         };
-        let hostname = optional_text(&at("hostname"), entry.hostname.as_ref(), faults);
+        let hostname = given(&entry.hostname);
         let hostname: Option<Host> =
             hostname.and_then(|text| faults.keep(&at("hostname"), text.parse()));
         let registry = Registry {
@@ -48,7 +48,7 @@ pub(super) fn registries(
             tls,
             ca: certificates(&at("regcert"), entry.regcert.as_ref(), faults),
             identity: identity(number, entry, faults),
-            login: login(number, entry, faults, warnings),
+            login: login(number, entry, faults),
             concurrent,
             chunks: chunks(number, entry, faults),
             idle: idle(&at("idleTimeout"), entry.idle_timeout.as_deref(), faults),
@@ -62,8 +62,43 @@ pub(super) fn registries(
     registries
 }
 
+/// What is written and not empty.
+fn given(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
+}
+
+/// The entry with its templates filled in.
+fn expanded(
+    number: usize,
+    entry: &raw::Creds,
+    expander: &mut Expander<'_>,
+    findings: &mut Findings,
+) -> raw::Creds {
+    let at = |key: &str| format!("creds[{number}].{key}");
+    let mut text = |key: &str, value: &Option<String>, findings: &mut Findings| {
+        expander.text(&at(key), value.as_ref(), &Value::NIL, findings)
+    };
+    let (registry, user) = (
+        text("registry", &entry.registry, findings),
+        text("user", &entry.user, findings),
+    );
+    let mut secret = |key: &str, value: &Option<String>, findings: &mut Findings| {
+        expander.secret_text(&at(key), value.as_ref(), findings)
+    };
+    raw::Creds {
+        registry,
+        user,
+        pass: secret("pass", &entry.pass, findings),
+        token: secret("token", &entry.token, findings),
+        regcert: secret("regcert", &entry.regcert, findings),
+        client_cert: secret("clientCert", &entry.client_cert, findings),
+        client_key: secret("clientKey", &entry.client_key, findings),
+        ..entry.clone()
+    }
+}
+
 /// How large blobs are sent. As for regsync, 0 stands for the default.
-fn chunks(number: usize, entry: &raw::Creds, faults: &mut Faults) -> Chunks {
+fn chunks(number: usize, entry: &raw::Creds, faults: &mut Findings) -> Chunks {
     /// One chunk for each upload is held in memory.
     const MOST: u64 = 1 << 30;
     let at = |key: &str| format!("creds[{number}].{key}");
@@ -93,28 +128,30 @@ fn chunks(number: usize, entry: &raw::Creds, faults: &mut Faults) -> Chunks {
     Chunks { above, size }
 }
 
-fn certificates(at: &str, text: Option<&String>, faults: &mut Faults) -> Option<Certificates> {
-    let text = optional_text(at, text, faults)?;
-    faults.keep(at, Certificates::from_pem(&text))
+fn certificates(at: &str, text: Option<&String>, faults: &mut Findings) -> Option<Certificates> {
+    let text = text.filter(|text| !text.is_empty())?;
+    faults.keep(at, Certificates::from_pem(text))
 }
 
-fn identity(number: usize, entry: &raw::Creds, faults: &mut Faults) -> Option<Identity> {
+fn identity(number: usize, entry: &raw::Creds, faults: &mut Findings) -> Option<Identity> {
     let at = |key: &str| format!("creds[{number}].{key}");
-    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    match (given(&entry.client_cert), given(&entry.client_key)) {
+    match (
+        given(&entry.client_cert).is_some(),
+        given(&entry.client_key).is_some(),
+    ) {
         (true, false) => faults.add(at("clientCert"), "a clientCert needs a clientKey"),
         (false, true) => faults.add(at("clientKey"), "a clientKey needs a clientCert"),
         _ => {}
     }
     let chain = certificates(&at("clientCert"), entry.client_cert.as_ref(), faults);
-    let key = optional_text(&at("clientKey"), entry.client_key.as_ref(), faults);
+    let key = given(&entry.client_key);
     let key = Secret::new(key?);
     faults.keep(&at("clientKey"), Identity::new(chain?, &key))
 }
 
 /// Bounded on both sides: shorter, and every pause of a busy host is a fault;
 /// longer, and a dead one holds its place for hours.
-fn idle(at: &str, text: Option<&str>, faults: &mut Faults) -> Option<Duration> {
+fn idle(at: &str, text: Option<&str>, faults: &mut Findings) -> Option<Duration> {
     let text = text.filter(|text| !text.is_empty())?;
     let idle = faults.keep(at, duration::parse(text))?;
     let (least, most) = (Duration::from_secs(1), Duration::from_secs(60 * 60));
@@ -125,17 +162,12 @@ fn idle(at: &str, text: Option<&str>, faults: &mut Faults) -> Option<Duration> {
     Some(idle)
 }
 
-fn login(
-    number: usize,
-    entry: &raw::Creds,
-    faults: &mut Faults,
-    warnings: &mut Vec<String>,
-) -> Option<Login> {
+fn login(number: usize, entry: &raw::Creds, faults: &mut Findings) -> Option<Login> {
     let at = |key: &str| format!("creds[{number}].{key}");
-    let user = optional_text(&at("user"), entry.user.as_ref(), faults);
-    let pass = optional_text(&at("pass"), entry.pass.as_ref(), faults);
-    let token = optional_text(&at("token"), entry.token.as_ref(), faults);
-    let helper = helper(number, entry, faults, warnings);
+    let user = given(&entry.user);
+    let pass = given(&entry.pass);
+    let token = given(&entry.token);
+    let helper = helper(number, entry, faults);
     let others = [("user", &user), ("pass", &pass), ("token", &token)];
     if let Some(helper) = helper {
         for (key, _) in others.iter().filter(|(_, value)| value.is_some()) {
@@ -169,20 +201,15 @@ fn login(
     }
 }
 
-fn helper(
-    number: usize,
-    entry: &raw::Creds,
-    faults: &mut Faults,
-    warnings: &mut Vec<String>,
-) -> Option<Login> {
+fn helper(number: usize, entry: &raw::Creds, faults: &mut Findings) -> Option<Login> {
     let at = |key: &str| format!("creds[{number}].{key}");
-    let helper = optional_text(&at("credHelper"), entry.cred_helper.as_ref(), faults);
-    let server = optional_text(&at("credHost"), entry.cred_host.as_ref(), faults);
-    let kept = optional_text(&at("credExpire"), entry.cred_expire.as_ref(), faults);
+    let helper = given(&entry.cred_helper);
+    let server = given(&entry.cred_host);
+    let kept = given(&entry.cred_expire);
     if helper.is_none() {
         let lonely = [("credHost", &server), ("credExpire", &kept)];
         for (key, _) in lonely.iter().filter(|(_, value)| value.is_some()) {
-            warnings.push(format!("{}: it has no effect without credHelper", at(key)));
+            faults.warn(at(key), "has no effect without credHelper");
         }
     }
     let kept = kept.and_then(|text| faults.keep(&at("credExpire"), duration::parse(&text)));
@@ -218,7 +245,7 @@ mod tests {
                 blob_chunk,
                 ..raw::Creds::default()
             };
-            let mut faults = Faults::default();
+            let mut faults = Findings::default();
             let chunks = chunks(3, &entry, &mut faults);
             let lines: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
             match lines.is_empty() {

@@ -1,63 +1,120 @@
 //! `sync`: an entry to a job.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 
-use super::{optional_text, schedule, text};
-use crate::config::fault::Faults;
-use crate::config::{duration, raw};
+use super::expand::{Expander, entry_value};
+use super::policy::policy;
+use crate::config::finding::Findings;
+use crate::config::raw;
 use crate::oci::{Host, Location, Reference, Repository};
-use crate::select::Filter;
-use crate::sync::{Backup, Job, Policy, RateLimit, Scope};
+use crate::select::{Filter, FilterError, Latest, Range, Selection, Sort, TagSet};
+use crate::sync::{Job, Scope};
+
+/// An entry that is being read.
+pub(super) struct Entry<'a> {
+    pub(super) number: usize,
+    /// With what it has from `defaults`.
+    pub(super) raw: &'a raw::Sync,
+}
+
+impl Entry<'_> {
+    /// The path of one of its keys.
+    pub(super) fn at(&self, key: &str) -> String {
+        format!("sync[{}].{key}", self.number)
+    }
+}
 
 pub(super) fn job(
-    number: usize,
-    entry: &raw::Sync,
-    defaults: &raw::Defaults,
+    entry: &Entry<'_>,
     names: &mut HashSet<String>,
-    faults: &mut Faults,
-    warnings: &mut Vec<String>,
+    expander: &mut Expander<'_>,
+    findings: &mut Findings,
 ) -> Option<Job> {
-    let entry_at = format!("sync[{number}]");
-    let at = |key: &str| format!("{entry_at}.{key}");
-    schedule(&entry_at, &entry.interval, &entry.schedule, faults);
-    let source = text(&at("source"), entry.source.as_ref(), faults);
-    let target = text(&at("target"), entry.target.as_ref(), faults);
-    let backup = entry.backup.as_ref().or(defaults.backup.as_ref());
-    let backup = optional_text(&at("backup"), backup, faults);
-    let backup = backup.and_then(|text| faults.keep(&at("backup"), parse_backup(&text)));
-    let filter = |key: &str, allow: &[String], deny: &[String], faults: &mut Faults| {
-        faults.keep(&at(key), Filter::new(allow, deny))
-    };
-    let tags = filter("tags", &entry.tags.allow, &entry.tags.deny, faults);
-    let repositories = filter("repos", &entry.repos.allow, &entry.repos.deny, faults);
-    let rate_limit = rate_limit(&entry_at, entry, defaults, faults, warnings);
-    let name = unique_name(number, entry, names, faults);
-    let scope = match entry.kind.as_deref() {
+    let raw = entry.raw;
+    let at = |key: &str| entry.at(key);
+    let mut expanded = raw.clone();
+    let mut place =
+        |key: &str, value: &Option<String>, entry: &raw::Sync, findings: &mut Findings| {
+            let data = crate::template::Value::map([("Sync", entry_value(entry))]);
+            let text = expander.text(&at(key), value.as_ref(), &data, findings);
+            if text.is_none() {
+                findings.missing(&at(key), "");
+            }
+            text
+        };
+    let source = place("source", &raw.source, &expanded, findings);
+    expanded.source.clone_from(&source);
+    let target = place("target", &raw.target, &expanded, findings);
+    expanded.target.clone_from(&target);
+    let secret_target = expander.secret.contains(&at("target"));
+    let name = unique_name(
+        entry,
+        target.as_ref().filter(|_| !secret_target),
+        names,
+        findings,
+    );
+    let tags = selection(entry, findings);
+    let repositories = filter(&at("repos"), &raw.repos.allow, &raw.repos.deny, findings);
+    let scope = scope(entry, source, target, tags, repositories, findings);
+    let policy = policy(entry, &expanded, scope.as_ref(), expander, findings);
+    let scope = scope?;
+    if is_to_itself(&scope) {
+        findings.add(
+            at("target"),
+            "the same as the source: nothing would be copied",
+        );
+    }
+    Some(Job {
+        name: name?,
+        scope,
+        policy: policy?,
+    })
+}
+
+fn scope(
+    entry: &Entry<'_>,
+    source: Option<String>,
+    target: Option<String>,
+    tags: Option<Selection>,
+    repositories: Option<Filter>,
+    findings: &mut Findings,
+) -> Option<Scope> {
+    let raw = entry.raw;
+    let at = |key: &str| entry.at(key);
+    let kind = raw.kind.as_deref();
+    let image = kind == Some("image");
+    for (key, unused) in [
+        ("tags", image && raw.tags != raw::Tags::default()),
+        ("tagSets", image && !raw.tag_sets.is_empty()),
+        (
+            "repos",
+            (image || kind == Some("repository")) && raw.repos != raw::Patterns::default(),
+        ),
+    ] {
+        if unused {
+            findings.warn(at(key), "has no effect for this type");
+        }
+    }
+    match kind {
         Some("image") => {
-            let scope = image(&at, source?, target?, faults);
-            unused(&at("tags"), entry.tags != raw::Tags::default(), warnings);
-            unused(
-                &at("repos"),
-                entry.repos != raw::Patterns::default(),
-                warnings,
-            );
-            scope
+            let source: Option<Reference> = parsed(&at("source"), source, findings);
+            let target: Option<Reference> = parsed(&at("target"), target, findings);
+            let (source, target) = (source?, target?);
+            if target.digest.is_some() {
+                let message = "a target is named by a tag; its digest is the source's";
+                findings.add(at("target"), message);
+            }
+            Some(Scope::Image { source, target })
         }
         Some("repository") => {
-            let source: Option<Reference> = faults.keep(&at("source"), source?.parse());
-            let target: Option<Reference> = faults.keep(&at("target"), target?.parse());
-            unused(
-                &at("repos"),
-                entry.repos != raw::Patterns::default(),
-                warnings,
-            );
+            let source: Option<Reference> = parsed(&at("source"), source, findings);
+            let target: Option<Reference> = parsed(&at("target"), target, findings);
             let (source, target, tags) = (source?, target?, tags?);
             for (key, reference) in [("source", &source), ("target", &target)] {
                 if reference.tag.is_some() || reference.digest.is_some() {
-                    warnings.push(format!(
-                        "{}: the tag has no effect: all tags are copied",
-                        at(key)
-                    ));
+                    let message = "the tag has no effect: all tags are copied";
+                    findings.warn(at(key), message);
                 }
             }
             Some(Scope::Repository {
@@ -67,11 +124,14 @@ pub(super) fn job(
             })
         }
         Some("registry") => {
-            let source = faults.keep(&at("source"), parse_registry(source?));
-            let target = faults.keep(&at("target"), parse_registry(target?));
+            let source =
+                source.and_then(|text| findings.keep(&at("source"), parse_registry(&text)));
+            let target =
+                target.and_then(|text| findings.keep(&at("target"), parse_registry(&text)));
             let ((source, below), (target, prefix)) = (source?, target?);
             if !below.is_unnamed() {
-                faults.add(at("source"), "a registry is named without a repository");
+                let message = "a registry is named without a repository";
+                findings.add(at("source"), message);
             }
             Some(Scope::Registry {
                 source,
@@ -81,95 +141,93 @@ pub(super) fn job(
                 tags: tags?,
             })
         }
-        kind => {
-            let seen = kind.map_or("missing".to_owned(), |kind| {
-                format!("{kind:?} is not known")
-            });
-            let message = format!("{seen}: expected image, repository or registry");
-            faults.add(at("type"), message);
+        _ => {
+            findings.missing(&at("type"), ": expected image, repository or registry");
             None
         }
-    }?;
-    if backup.is_some() && !matches!(scope, Scope::Image { .. }) {
-        warnings.push(format!(
-            "{}: one place for all tags: of the images overwritten in a run, the last one is kept",
-            at("backup")
-        ));
     }
-    if is_to_itself(&scope) {
-        faults.add(
-            at("target"),
-            "the same as the source: nothing would be copied",
-        );
-    }
-    Some(Job {
-        name: name?,
-        scope,
-        policy: Policy {
-            backup,
-            referrers: entry.referrers.or(defaults.referrers).unwrap_or(false),
-            missing_only: false,
-            rate_limit,
-        },
-    })
 }
 
-/// The reserve of pulls: each of its keys is the entry's, or the defaults'.
-fn rate_limit(
-    entry_at: &str,
-    entry: &raw::Sync,
-    defaults: &raw::Defaults,
-    faults: &mut Faults,
-    warnings: &mut Vec<String>,
-) -> Option<RateLimit> {
-    let (own, usual) = (&entry.ratelimit, &defaults.ratelimit);
-    // regsync takes 0 for "not given".
-    let given = |limit: &raw::RateLimit| limit.min.filter(|&min| min != 0);
-    let (at, min) = match (given(own), given(usual)) {
-        (Some(min), _) => (entry_at, min),
-        (None, Some(min)) => ("defaults", min),
-        (None, None) => return None,
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    at: &str,
+    text: Option<String>,
+    findings: &mut Findings,
+) -> Option<T> {
+    findings.keep(at, text?.parse())
+}
+
+/// All that is wrong with the choice of tags is found at once.
+fn selection(entry: &Entry<'_>, findings: &mut Findings) -> Option<Selection> {
+    let raw = entry.raw;
+    let tags = &raw.tags;
+    let mut sets = Vec::new();
+    let own = raw::TagSet {
+        semver_range: tags.semver_range.clone(),
+        allow: tags.allow.clone(),
+        deny: tags.deny.clone(),
     };
-    let Ok(min) = u64::try_from(min) else {
-        faults.add(format!("{at}.ratelimit.min"), "expected a number of pulls");
-        return None;
+    // Beside sets, a choice that chooses nothing is none.
+    let mut complete = true;
+    if raw.tag_sets.is_empty() || own != raw::TagSet::default() {
+        let set = tag_set(&entry.at("tags"), &own, findings);
+        complete &= set.is_some();
+        sets.extend(set);
+    }
+    for (number, set) in raw.tag_sets.iter().enumerate() {
+        let set = tag_set(&entry.at(&format!("tagSets[{number}]")), set, findings);
+        complete &= set.is_some();
+        sets.extend(set);
+    }
+    let sort = match tags.sort.as_deref() {
+        None | Some("" | "semver") => Sort::Semver,
+        Some("name") => Sort::Name,
+        // Others were found when the file was read.
+        Some(_) => Sort::Created,
     };
-    let given = |limit: &raw::RateLimit| limit.retry.clone().filter(|text| !text.is_empty());
-    let (at, retry) = match (given(own), given(usual)) {
-        (Some(retry), _) => (entry_at, retry),
-        (None, Some(retry)) => ("defaults", retry),
-        (None, None) => {
-            let retry = RateLimit::RETRY;
-            return Some(RateLimit { min, retry });
+    let latest = match tags.latest {
+        None => None,
+        Some(count) => {
+            let count = usize::try_from(count).ok().and_then(NonZeroUsize::new);
+            if count.is_none() {
+                findings.add(entry.at("tags.latest"), "expected a number from 1");
+                complete = false;
+            }
+            count.map(|count| Latest { count, sort })
         }
     };
-    let at = format!("{at}.ratelimit.retry");
-    let retry = faults.keep(&at, duration::parse(&retry))?;
-    if retry < RateLimit::RETRY {
-        warnings.push(format!("{at}: raised to the least, 5m"));
+    if tags.latest.is_none() && tags.sort.is_some() {
+        findings.warn(entry.at("tags.sort"), "has no effect without latest");
     }
-    Some(RateLimit {
-        min,
-        retry: retry.max(RateLimit::RETRY),
-    })
+    complete.then_some(Selection { sets, latest })
 }
 
-fn image(
-    at: &dyn Fn(&str) -> String,
-    source: &str,
-    target: &str,
-    faults: &mut Faults,
-) -> Option<Scope> {
-    let source: Option<Reference> = faults.keep(&at("source"), source.parse());
-    let target: Option<Reference> = faults.keep(&at("target"), target.parse());
-    let (source, target) = (source?, target?);
-    if target.digest.is_some() {
-        faults.add(
-            at("target"),
-            "a target is named by a tag; its digest is the source's",
-        );
+fn tag_set(at: &str, set: &raw::TagSet, findings: &mut Findings) -> Option<TagSet> {
+    let mut ranges = Vec::with_capacity(set.semver_range.len());
+    for (number, range) in set.semver_range.iter().enumerate() {
+        let range = Range::parse(range);
+        ranges.extend(findings.keep(&format!("{at}.semverRange[{number}]"), range));
     }
-    Some(Scope::Image { source, target })
+    let filter = filter(at, &set.allow, &set.deny, findings)?;
+    (ranges.len() == set.semver_range.len()).then_some(TagSet { ranges, filter })
+}
+
+fn filter(at: &str, allow: &[String], deny: &[String], findings: &mut Findings) -> Option<Filter> {
+    match Filter::new(allow, deny) {
+        Ok(filter) => Some(filter),
+        // Those that are wrong one by one, each with its place.
+        Err(_) => {
+            let mut check = |key: &str, patterns: &[String]| {
+                for (number, pattern) in patterns.iter().enumerate() {
+                    let one: Result<_, FilterError> =
+                        Filter::new(std::slice::from_ref(pattern), &[]);
+                    findings.keep(&format!("{at}.{key}[{number}]"), one);
+                }
+            };
+            check("allow", allow);
+            check("deny", deny);
+            None
+        }
+    }
 }
 
 fn is_to_itself(scope: &Scope) -> bool {
@@ -192,23 +250,27 @@ fn is_to_itself(scope: &Scope) -> bool {
     }
 }
 
-/// The name written, or the target's, made unique.
+/// The name written, or the target's, made unique. A target that comes from a
+/// secret is named as it was written.
 fn unique_name(
-    number: usize,
-    entry: &raw::Sync,
+    entry: &Entry<'_>,
+    target: Option<&String>,
     names: &mut HashSet<String>,
-    faults: &mut Faults,
+    findings: &mut Findings,
 ) -> Option<String> {
-    if let Some(name) = &entry.name {
+    if let Some(name) = entry.raw.name.as_ref().filter(|name| !name.is_empty()) {
+        if name.chars().any(char::is_control) || name.len() > 200 {
+            let message = "a name has at most 200 bytes and no control characters";
+            findings.add(entry.at("name"), message);
+            return None;
+        }
         if !names.insert(name.clone()) {
-            faults.add(
-                format!("sync[{number}].name"),
-                format!("another entry is called {name:?}"),
-            );
+            let message = format!("another entry is called {name:?}");
+            findings.add(entry.at("name"), message);
         }
         return Some(name.clone());
     }
-    let base = entry.target.clone()?;
+    let base = target.or(entry.raw.target.as_ref())?;
     let mut name = base.clone();
     let mut copy = 2;
     while !names.insert(name.clone()) {
@@ -234,25 +296,4 @@ fn parse_registry(text: &str) -> Result<(Location, Repository), String> {
         None => Repository::unnamed(),
     };
     Ok((Location::Registry(host), prefix))
-}
-
-/// A tag, or a reference when it has a `:` or a `/`, as regsync tells them.
-fn parse_backup(text: &str) -> Result<Backup, String> {
-    if !text.contains([':', '/']) {
-        return match text.parse() {
-            Ok(tag) => Ok(Backup::Tag(tag)),
-            Err(error) => Err(format!("{error}")),
-        };
-    }
-    let reference: Reference = text.parse().map_err(|error| format!("{error}"))?;
-    match reference.digest {
-        Some(_) => Err("a backup is named by a tag, not by a digest".to_owned()),
-        None => Ok(Backup::Reference(reference)),
-    }
-}
-
-fn unused(at: &str, given: bool, warnings: &mut Vec<String>) {
-    if given {
-        warnings.push(format!("{at}: has no effect for this type"));
-    }
 }

@@ -384,7 +384,7 @@ fn j4_a_pattern_that_would_fill_the_memory_is_a_fault() {
         );
         let (code, out, err) = told(&run_with_input(&["once", "-c", "-"], &text));
         assert_eq!((code, out.as_str()), (3, ""), "{err}");
-        assert!(err.contains("sync[0].tags: "), "{err}");
+        assert!(err.contains("sync[0].tags.allow[0]: "), "{err}");
         assert!(err.contains("is no usable pattern"), "{err}");
         assert!(err.contains("size"), "says why: {err}");
     }

@@ -11,13 +11,14 @@
 //! | [`registry`] | the distribution-spec client | `oci` `store` `http` |
 //! | [`select`] | tag and repository filters | `oci` |
 //! | `nearest` | the name that was likely meant | |
+//! | [`schedule`] | when a job is due: intervals and cron's expressions | `nearest` |
 //! | [`template`] | the part of Go's templates that regsync's files use | `nearest` |
 //! | [`sync`] | jobs: plan, then apply. Never names a backend | `oci` `select` `store` `template` |
-//! | [`config`] | YAML to jobs | `oci` `select` `http` `sync` `template` `nearest` |
+//! | [`config`] | YAML to jobs | `oci` `select` `http` `schedule` `sync` `template` `nearest` |
 //! | [`embedded`] | the embedded registry: a server over a store | `oci` `store` |
 //! | [`telemetry`] | logs | |
 //! | [`app`] | the composition root: which store an endpoint means | all above |
-//! | [`cli`] | commands, output, exit codes | `app` `config` `sync` `telemetry` |
+//! | [`cli`] | commands, output, exit codes | `app` `config` `schedule` `sync` `telemetry` |
 //!
 //! `tests/it/layers.rs` holds this table and fails when a room uses another.
 
@@ -30,6 +31,7 @@ pub mod layout;
 mod nearest;
 pub mod oci;
 pub mod registry;
+pub mod schedule;
 pub mod select;
 pub mod store;
 pub mod sync;

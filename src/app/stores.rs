@@ -1,15 +1,16 @@
 //! Locations to stores.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{Config, Login};
-use crate::http::{HostOptions, HttpClient, HttpError, RetryPolicy};
+use crate::http::{Chunks, HostOptions, HttpClient, HttpError, RetryPolicy};
 use crate::layout::LayoutStore;
-use crate::oci::{Host, Location, Reference};
+use crate::oci::{Host, Location};
 use crate::registry::{
-    Credential, DockerConfig, DockerConfigError, HelperNameError, Helpers, Keychain, Registry,
-    default_address,
+    CacheLimits, Credential, DockerConfig, DockerConfigError, HelperNameError, Helpers, Keychain,
+    Mirrored, Options, Registry, default_address,
 };
 use crate::store::{ErrorKind, Sink, Source, StoreError};
 use crate::sync::{Job, Open, Stores};
@@ -24,7 +25,11 @@ pub struct OpenStores {
     helpers: Arc<Helpers>,
     client: HttpClient,
     retry: RetryPolicy,
-    open: Mutex<HashMap<Location, Arc<dyn Sink>>>,
+    cache: CacheLimits,
+    blob_limit: u64,
+    /// Those that are open. Clones share all that was learnt.
+    open: Mutex<HashMap<Host, Registry>>,
+    layouts: Mutex<HashMap<PathBuf, Arc<LayoutStore>>>,
 }
 
 /// Stores cannot be opened at all.
@@ -51,7 +56,7 @@ impl OpenStores {
             false => None,
         };
         let listed = config.registries.iter();
-        let listed = listed.map(|(host, settings)| options(host, settings));
+        let listed = listed.map(|(host, settings)| options(host, settings, config.blob_limit));
         let user_agent = config.user_agent.as_deref().unwrap_or(Config::USER_AGENT);
         Ok(Self {
             registries: config.registries.clone(),
@@ -59,7 +64,15 @@ impl OpenStores {
             helpers,
             client: HttpClient::with_hosts(user_agent, listed)?,
             retry,
+            cache: config
+                .cache
+                .map_or_else(CacheLimits::default, |(count, time)| CacheLimits {
+                    count,
+                    time,
+                }),
+            blob_limit: config.blob_limit,
             open: Mutex::default(),
+            layouts: Mutex::default(),
         })
     }
 
@@ -69,30 +82,49 @@ impl OpenStores {
     ///
     /// When one of them cannot be opened, such as for want of a credential.
     pub fn of(self: &Arc<Self>, job: &Job) -> Result<Stores, StoreError> {
-        let source: Arc<dyn Source> = self.open(job.scope.source())?;
+        let source = self.reader(job.scope.source())?;
         let target = self.open(job.scope.target())?;
         let referrers = job.policy.referrers.as_ref();
-        let place = |reference: &Option<Reference>| {
-            let location = reference.as_ref().map(|reference| &reference.location);
-            location.map(|location| self.open(location)).transpose()
-        };
-        let referrer_source = referrers.map_or(Ok(None), |wanted| place(&wanted.source))?;
-        let referrer_target = referrers.map_or(Ok(None), |wanted| place(&wanted.target))?;
+        let referrer_source = referrers.and_then(|wanted| wanted.source.as_ref());
+        let referrer_source = referrer_source.map(|place| self.reader(&place.location));
+        let referrer_target = referrers.and_then(|wanted| wanted.target.as_ref());
+        let referrer_target = referrer_target.map(|place| self.open(&place.location));
         Ok(Stores {
-            referrer_source: match referrer_source {
-                Some(store) => store,
-                None => Arc::clone(&source),
-            },
-            referrer_target: referrer_target.unwrap_or_else(|| Arc::clone(&target)),
+            referrer_source: referrer_source.unwrap_or_else(|| Ok(Arc::clone(&source)))?,
+            referrer_target: referrer_target.unwrap_or_else(|| Ok(Arc::clone(&target)))?,
             others: Arc::clone(self) as Arc<dyn Open>,
             source,
             target,
         })
     }
 
+    /// The store at `location` to read from, through its mirrors if it has any.
+    fn reader(&self, location: &Location) -> Result<Arc<dyn Source>, StoreError> {
+        if let Location::Registry(host) = location
+            && let Some(known) = self.registries.get(host)
+            && !known.readers.is_empty()
+        {
+            let readers = known.readers.iter().map(|host| self.registry(host));
+            let readers = readers.collect::<Result<_, _>>()?;
+            return Ok(Arc::new(Mirrored::new(self.registry(host)?, readers)));
+        }
+        let store: Arc<dyn Source> = self.open(location)?;
+        Ok(store)
+    }
+
     fn registry(&self, host: &Host) -> Result<Registry, StoreError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registry) = open.get(host) {
+            return Ok(registry.clone());
+        }
+        let registry = self.connect(host)?;
+        open.insert(host.clone(), registry.clone());
+        Ok(registry)
+    }
+
+    fn connect(&self, host: &Host) -> Result<Registry, StoreError> {
         let settings = self.registries.get(host).cloned().unwrap_or_default();
-        let options = options(host, &settings);
+        let options = options(host, &settings, self.blob_limit);
         let keychain = match settings.login {
             Some(login) => self.keychain(host, login)?,
             None => match &self.docker {
@@ -100,9 +132,16 @@ impl OpenStores {
                 None => Credential::Anonymous.into(),
             },
         };
-        Registry::new(
+        let special = Options {
+            prefix: settings.path_prefix,
+            without_head: settings.without_head,
+            one_repository_a_token: settings.repo_auth,
+            cache: self.cache,
+        };
+        Registry::special(
             host.clone(),
             &options,
+            special,
             keychain,
             &self.client,
             self.retry.clone(),
@@ -128,24 +167,19 @@ impl OpenStores {
 
 impl Open for OpenStores {
     fn open(&self, location: &Location) -> Result<Arc<dyn Sink>, StoreError> {
-        let mut open = self
-            .open
-            .lock()
-            .expect("nothing panics while it holds the lock");
-        if let Some(store) = open.get(location) {
-            return Ok(Arc::clone(store));
-        }
-        let store: Arc<dyn Sink> = match location {
-            Location::Layout(path) => Arc::new(LayoutStore::new(path.clone())),
+        Ok(match location {
             Location::Registry(host) => Arc::new(self.registry(host)?),
-        };
-        open.insert(location.clone(), Arc::clone(&store));
-        Ok(store)
+            Location::Layout(path) => {
+                let mut open = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+                let store = open.entry(path.clone());
+                Arc::clone(store.or_insert_with(|| Arc::new(LayoutStore::new(path.clone())))) as _
+            }
+        })
     }
 }
 
 /// How `host` is reached.
-fn options(host: &Host, settings: &crate::config::Registry) -> HostOptions {
+fn options(host: &Host, settings: &crate::config::Registry, blob_limit: u64) -> HostOptions {
     let address = settings.hostname.clone();
     HostOptions {
         address: address.unwrap_or_else(|| default_address(host)),
@@ -153,7 +187,11 @@ fn options(host: &Host, settings: &crate::config::Registry) -> HostOptions {
         ca: settings.ca.clone(),
         identity: settings.identity.clone(),
         concurrent: settings.concurrent.unwrap_or(HostOptions::CONCURRENT),
-        chunks: settings.chunks,
+        spacing: settings.spacing,
+        chunks: Chunks {
+            largest_least: blob_limit,
+            ..settings.chunks
+        },
         idle: settings.idle.unwrap_or(HostOptions::IDLE),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::Content;
-use crate::config::duration;
+use crate::schedule::duration;
 use crate::telemetry::{Format, Level};
 
 /// Keeps container-registry mirrors in step with their sources.

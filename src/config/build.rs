@@ -5,7 +5,8 @@ mod expand;
 mod job;
 mod policy;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use creds::registries;
 use expand::Expander;
@@ -13,26 +14,12 @@ use job::{Entry, job};
 
 use super::effective::{effective, inherit};
 use super::finding::{Check, Finding, Findings, Severity};
-use super::{Config, Report, duration, raw};
+use super::{Config, Report, raw};
+use crate::http::Chunks;
 use crate::oci::TagOrDigest;
+use crate::schedule::{Schedule, duration};
 use crate::sync::{Job, Scope};
 use crate::template::Surroundings;
-
-/// Keys of regsync's that this version does not act on. A file that has one is
-/// refused: to leave it out silently would give another mirror.
-const NOT_OFFERED: &[&str] = &[
-    "api",
-    "apiOpts",
-    "blobLimit",
-    "cacheCount",
-    "cacheTime",
-    "mirrors",
-    "pathPrefix",
-    "priority",
-    "repoAuth",
-    "reqPerSec",
-    "scheme",
-];
 
 /// The newest version of the configuration language that is understood.
 const VERSION: i64 = 1;
@@ -53,7 +40,6 @@ pub(super) fn config(
         let message = format!("{version} is not known: this program understands {VERSION}");
         findings.add("version", message);
     }
-    not_offered(raw, &mut findings);
     let registries = registries(&raw.creds, &mut expander, &mut findings);
     let parallel = match raw.defaults.parallel {
         None | Some(0) => Config::PARALLEL,
@@ -74,17 +60,25 @@ pub(super) fn config(
     );
     let mut names = HashSet::new();
     let mut entries = Vec::with_capacity(raw.sync.len());
+    let mut schedules = BTreeMap::new();
     let mut jobs: Vec<(usize, Job)> = Vec::with_capacity(raw.sync.len());
     for (number, entry) in raw.sync.iter().enumerate() {
         let (entry, inherited) = inherit(entry, &raw.defaults);
         let known = findings.0.len();
         let at = format!("sync[{number}]");
-        schedule(&at, &entry.interval, &entry.schedule, &mut findings);
+        let due = schedule(&at, &entry.interval, &entry.schedule, &mut findings);
+        if inherited.contains(&"schedule") && entry.interval.is_some() {
+            let message = "has no effect: the schedule of defaults comes first, as in regsync";
+            findings.caution(format!("{at}.interval"), message);
+        }
         let read = Entry {
             number,
             raw: &entry,
         };
         let job = job(&read, &mut names, &mut expander, &mut findings);
+        if let (Some(job), Some(due)) = (&job, due) {
+            schedules.insert(job.name.clone(), due);
+        }
         jobs.extend(job.map(|job| (number, job)));
         let own = findings.0.split_off(known);
         findings.0.extend(trace_back(number, &inherited, own));
@@ -105,7 +99,10 @@ pub(super) fn config(
             .clone()
             .filter(|text| !text.is_empty()),
         parallel,
+        blob_limit: blob_limit(&raw.defaults, &mut findings),
+        cache: cache(&raw.defaults, &mut findings),
         jobs,
+        schedules,
         warnings: Report::default(),
     };
     // An inherited value is looked at once for each entry.
@@ -191,42 +188,69 @@ fn trace_back(number: usize, inherited: &[&str], findings: Vec<Finding>) -> Vec<
     traced.collect()
 }
 
-fn not_offered(raw: &raw::Config, faults: &mut Findings) {
-    fn walk(at: &str, value: &serde_json::Value, faults: &mut Findings) {
-        if let Some(map) = value.as_object() {
-            for (key, value) in map {
-                let at = format!("{at}{}{key}", if at.is_empty() { "" } else { "." });
-                if NOT_OFFERED.contains(&key.as_str()) {
-                    faults.add(
-                        at,
-                        "this version of regmirror does not offer this regsync key yet",
-                    );
-                } else {
-                    walk(&at, value, faults);
-                }
+/// How large a chunk a registry may ask for at least. As for regsync, 0 stands
+/// for the default.
+fn blob_limit(defaults: &raw::Defaults, findings: &mut Findings) -> u64 {
+    /// One chunk for each upload is held in memory.
+    const MOST: u64 = 1 << 30;
+    let usual = Chunks::default().largest_least;
+    match defaults.blob_limit {
+        None | Some(0) => usual,
+        Some(limit) => match u64::try_from(limit) {
+            Ok(limit) if limit <= MOST => limit,
+            _ => {
+                let message = format!("expected a number of bytes from 0 to {MOST}");
+                findings.add("defaults.blobLimit", message);
+                usual
             }
-        }
-        for (number, value) in value.as_array().into_iter().flatten().enumerate() {
-            walk(&format!("{at}[{number}]"), value, faults);
-        }
+        },
     }
-    let value = serde_json::to_value(raw).expect("maps with text for keys");
-    walk("", &value, faults);
 }
 
-/// Schedules are for the daemon; they are checked all the same, so that a file
-/// is not accepted here that would be refused there.
-fn schedule(at: &str, interval: &Option<String>, cron: &Option<String>, faults: &mut Findings) {
-    if let Some(text) = interval.as_deref().filter(|text| !text.is_empty()) {
-        faults.keep(&format!("{at}.interval"), duration::parse(text));
-    }
-    if let Some(text) = cron.as_deref().filter(|text| !text.is_empty()) {
-        let text = text.trim();
-        let zone = text.starts_with("TZ=") || text.starts_with("CRON_TZ=");
-        let fields = text.split_whitespace().count() - usize::from(zone);
-        if fields != 5 && !text.contains('@') {
-            let message = format!("{text:?} has {fields} fields: expected the 5 of cron");
-            faults.add(format!("{at}.schedule"), message);
+/// As for regsync, both have to be given.
+fn cache(defaults: &raw::Defaults, findings: &mut Findings) -> Option<(usize, Duration)> {
+    let count = defaults.cache_count.unwrap_or(0);
+    let time = defaults
+        .cache_time
+        .as_deref()
+        .filter(|text| !text.is_empty());
+    let time = time.map(|text| findings.keep("defaults.cacheTime", duration::parse(text)));
+    let time = time.map_or(Some(Duration::ZERO), |time| time)?;
+    let Some(count) = usize::try_from(count)
+        .ok()
+        .filter(|count| *count <= 1_000_000)
+    else {
+        findings.add("defaults.cacheCount", "expected a number from 0 to 1000000");
+        return None;
+    };
+    match (count > 0, !time.is_zero()) {
+        (true, true) => Some((count, time)),
+        (true, false) => {
+            findings.warn("defaults.cacheCount", "has no effect without cacheTime");
+            None
         }
+        (false, true) => {
+            findings.warn("defaults.cacheTime", "has no effect without cacheCount");
+            None
+        }
+        (false, false) => None,
     }
+}
+
+/// When a job is due: its schedule comes before its interval.
+fn schedule(
+    at: &str,
+    interval: &Option<String>,
+    cron: &Option<String>,
+    findings: &mut Findings,
+) -> Option<Schedule> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let interval = given(interval).and_then(|text| {
+        let at = format!("{at}.interval");
+        let interval = findings.keep(&at, duration::parse(&text))?;
+        findings.keep(&at, Schedule::every(interval))
+    });
+    let cron = given(cron)
+        .and_then(|text| findings.keep(&format!("{at}.schedule"), Schedule::parse(&text)));
+    cron.or(interval)
 }

@@ -125,6 +125,10 @@ fn general(mut defaults: raw::Defaults) -> raw::Defaults {
     let parallel = i64::try_from(Config::PARALLEL).unwrap_or(i64::MAX);
     fill(&mut defaults.parallel, parallel);
     fill(&mut defaults.skip_docker_config, false);
+    let limit = i64::try_from(Chunks::default().largest_least).unwrap_or(i64::MAX);
+    fill(&mut defaults.blob_limit, limit);
+    fill(&mut defaults.cache_count, 0);
+    fill_text(&mut defaults.cache_time, "0s");
     fill_text(&mut defaults.user_agent, Config::USER_AGENT);
     defaults
 }

@@ -6,7 +6,6 @@
 
 mod build;
 mod convert;
-pub(crate) mod duration;
 mod effective;
 mod finding;
 mod raw;
@@ -26,7 +25,8 @@ pub use report::{Format, Report};
 pub use schema::{schema, schema_text};
 
 use crate::http::{Certificates, Chunks, Identity, Secret, Tls, exposure};
-use crate::oci::Host;
+use crate::oci::{Host, Repository};
+use crate::schedule::Schedule;
 use crate::sync::Job;
 use crate::template::Process;
 
@@ -44,8 +44,14 @@ pub struct Config {
     pub user_agent: Option<String>,
     /// How many images are copied at once, over all jobs.
     pub parallel: usize,
+    /// How large a chunk a registry may ask for at least, in bytes.
+    pub blob_limit: u64,
+    /// How many manifests and lists of each registry are kept, and how long.
+    pub cache: Option<(usize, Duration)>,
     /// What to do.
     pub jobs: Vec<Job>,
+    /// When each job is due, by its name. A job without is run by `once` alone.
+    pub schedules: BTreeMap<String, Schedule>,
     /// What is odd about the file but does not stop it.
     pub warnings: Report,
     /// The file with every default filled in, and without secrets.
@@ -87,6 +93,17 @@ pub struct Registry {
     pub chunks: Chunks,
     /// How long it may keep silent.
     pub idle: Option<Duration>,
+    /// How much time lies between the beginnings of two requests at least.
+    pub spacing: Duration,
+    /// What is put before every repository's name.
+    pub path_prefix: Option<Repository>,
+    /// What is read from before it, the registry itself among them, in this
+    /// order; none, when it has no mirrors.
+    pub readers: Vec<Host>,
+    /// Whether no token is asked for that is for two repositories.
+    pub repo_auth: bool,
+    /// Whether what a tag points at is asked with GET alone.
+    pub without_head: bool,
 }
 
 /// Who we are at a registry.

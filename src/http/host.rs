@@ -63,16 +63,34 @@ struct HostState {
     concurrent: usize,
     /// No request begins before this: the host asked to be left alone.
     not_before: Mutex<Option<Instant>>,
+    /// How much time lies between the beginnings of two requests at least.
+    spacing: Duration,
+    /// When the next request may begin by that.
+    next: Mutex<Option<Instant>>,
 }
 
 impl HostState {
-    fn new(concurrent: usize) -> Arc<Self> {
+    fn new(concurrent: usize, spacing: Duration) -> Arc<Self> {
         Arc::new(Self {
             reads: Arc::new(Semaphore::new(concurrent)),
             writes: Arc::new(Semaphore::new(concurrent)),
             concurrent,
             not_before: Mutex::new(None),
+            spacing,
+            next: Mutex::new(None),
         })
+    }
+
+    /// When a request may begin that wants to now. Each gets a time of its own.
+    fn slot(&self) -> Option<Instant> {
+        if self.spacing.is_zero() {
+            return None;
+        }
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let slot = next.map_or(now, |next| next.max(now));
+        *next = Some(slot + self.spacing);
+        Some(slot)
     }
 
     fn not_before(&self) -> Option<Instant> {
@@ -102,7 +120,7 @@ impl HostClient {
             trust: options.trust(),
             idle: options.idle,
             policy,
-            state: HostState::new(options.concurrent.max(1)),
+            state: HostState::new(options.concurrent.max(1), options.spacing),
         }
     }
 
@@ -111,7 +129,7 @@ impl HostClient {
     #[must_use]
     pub fn stranger(&self) -> Self {
         Self {
-            state: HostState::new(self.state.concurrent),
+            state: HostState::new(self.state.concurrent, Duration::ZERO),
             ..self.clone()
         }
     }
@@ -289,6 +307,9 @@ impl HostClient {
                 return Err(HttpError::LeftAlone(wait));
             }
             sleep_until(until).await;
+        }
+        if let Some(slot) = self.state.slot() {
+            sleep_until(slot).await;
         }
         Ok(())
     }

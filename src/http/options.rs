@@ -45,6 +45,8 @@ pub struct HostOptions {
     pub identity: Option<Identity>,
     /// How many requests may run at once, in each direction.
     pub concurrent: usize,
+    /// How much time lies between the beginnings of two requests at least.
+    pub spacing: Duration,
     /// How large content is sent.
     pub chunks: Chunks,
     /// How long the host may keep silent, or take nothing of a body that is
@@ -60,6 +62,9 @@ pub struct Chunks {
     pub above: Option<u64>,
     /// How large a piece is, in bytes. One at a time is held in memory.
     pub size: u64,
+    /// How large the host may want a piece to be at least, in bytes: more would
+    /// not be held in memory for it.
+    pub largest_least: u64,
 }
 
 impl Default for Chunks {
@@ -69,6 +74,7 @@ impl Default for Chunks {
             // More than the 5 MiB that S3, where most registries store, wants
             // of a part.
             size: 8 << 20,
+            largest_least: 64 << 20,
         }
     }
 }
@@ -89,6 +95,7 @@ impl HostOptions {
             ca: None,
             identity: None,
             concurrent: Self::CONCURRENT,
+            spacing: Duration::ZERO,
             chunks: Chunks::default(),
             idle: Self::IDLE,
         }

@@ -8,6 +8,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LOCAT
 use reqwest::{Method, StatusCode, Url};
 
 use super::auth::{Authorizer, Keychain, Scopes};
+use super::cache::{Cache, CacheLimits};
 use super::failure::Failure;
 use super::ledger::Ledger;
 use super::links::{resolve, same_origin};
@@ -43,6 +44,22 @@ pub(super) struct Inner {
     pub(super) fallbacks: Fallbacks,
     warnings: Warnings,
     pub(super) ledger: Ledger,
+    pub(super) options: Options,
+    pub(super) cache: Cache,
+}
+
+/// What is special about a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// What is put before every repository's name on the host.
+    pub prefix: Option<Repository>,
+    /// Whether what a tag points at is asked with GET alone.
+    pub without_head: bool,
+    /// Whether no token is asked for that is for two repositories. A blob is
+    /// mounted then only if the registry lets those who may push read the other.
+    pub one_repository_a_token: bool,
+    /// How much of what was read is kept.
+    pub cache: CacheLimits,
 }
 
 /// The address that a registry's API answers at. They differ for Docker Hub
@@ -76,6 +93,22 @@ impl Registry {
         client: &HttpClient,
         retry: RetryPolicy,
     ) -> Result<Self, StoreError> {
+        Self::special(host, options, Options::default(), credential, client, retry)
+    }
+
+    /// As [`new`](Self::new), a registry with something special about it.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn special(
+        host: Host,
+        options: &HostOptions,
+        special: Options,
+        credential: impl Into<Keychain>,
+        client: &HttpClient,
+        retry: RetryPolicy,
+    ) -> Result<Self, StoreError> {
         let base = options.url().and_then(|root| root.join("v2/").ok());
         let base = base.ok_or_else(|| {
             let subject = format!("address {:?} for {host}", options.address);
@@ -100,6 +133,8 @@ impl Registry {
                 fallbacks: Fallbacks::default(),
                 warnings: Warnings::default(),
                 ledger: Ledger::default(),
+                cache: Cache::new(special.cache),
+                options: special,
             }),
         })
     }
@@ -148,8 +183,32 @@ impl Inner {
         self.name.as_str()
     }
 
+    /// The repository by the name that it has on this host.
+    pub(super) fn placed(&self, repo: &Repository) -> Result<Repository, StoreError> {
+        let Some(prefix) = &self.options.prefix else {
+            return Ok(repo.clone());
+        };
+        prefix.join(repo).map_err(|error| {
+            let subject = format!("{}/{repo}", self.name);
+            StoreError::new(ErrorKind::Refused, "put the pathPrefix before", subject).because(error)
+        })
+    }
+
+    /// The name that references have for a repository on this host; `None` for
+    /// one that is not below the prefix.
+    pub(super) fn unplaced(&self, placed: &Repository) -> Option<Repository> {
+        match &self.options.prefix {
+            None => Some(placed.clone()),
+            Some(prefix) => {
+                let rest = placed.as_str().strip_prefix(prefix.as_str())?;
+                rest.strip_prefix('/')?.parse().ok()
+            }
+        }
+    }
+
     /// `host/repo:tag` or `host/repo@digest`, for messages.
     pub(super) fn image(&self, repo: &Repository, reference: &TagOrDigest) -> String {
+        let repo = &self.unplaced(repo).unwrap_or_else(|| repo.clone());
         match reference {
             TagOrDigest::Tag(tag) => format!("{}/{repo}:{tag}", self.name),
             TagOrDigest::Digest(digest) => format!("{}/{repo}@{digest}", self.name),
@@ -158,6 +217,7 @@ impl Inner {
 
     /// `host/repo`, for messages.
     pub(super) fn repository(&self, repo: &Repository) -> String {
+        let repo = self.unplaced(repo).unwrap_or_else(|| repo.clone());
         format!("{}/{repo}", self.name)
     }
 

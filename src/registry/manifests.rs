@@ -19,6 +19,9 @@ impl Inner {
         repo: &Repository,
         reference: &TagOrDigest,
     ) -> Result<Option<Digest>, Failure> {
+        if self.options.without_head {
+            return self.resolve_by_get(repo, reference).await;
+        }
         let (head, permit) = self.ask(Method::HEAD, repo, reference).await?;
         match head.status().as_u16() {
             200 => {
@@ -85,6 +88,9 @@ impl Inner {
         repo: &Repository,
         digest: &Digest,
     ) -> Result<Manifest, Failure> {
+        if let Some(manifest) = self.cache.manifest(repo, digest) {
+            return Ok(manifest);
+        }
         let reference = digest.clone().into();
         let (response, _permit) = self.ask(Method::GET, repo, &reference).await?;
         if response.status() != StatusCode::OK {
@@ -92,7 +98,9 @@ impl Inner {
         }
         let kind = content_type(&response);
         let bytes = response.bytes(MAX_MANIFEST_SIZE).await?;
-        Ok(Manifest::verified(bytes, digest, kind.as_ref())?)
+        let manifest = Manifest::verified(bytes, digest, kind.as_ref())?;
+        self.cache.keep_manifest(repo, &manifest);
+        Ok(manifest)
     }
 
     /// What a tag points at, its digest not known beforehand. `None` when
@@ -187,6 +195,7 @@ impl Inner {
         reference: &TagOrDigest,
         manifest: &Manifest,
     ) -> Result<Response, Failure> {
+        self.cache.forget(repo);
         let kind = HeaderValue::from_str(manifest.media_type().as_str())
             .map_err(|error| Failure::new(ErrorKind::Malformed, error))?;
         let url = self.url(repo, &format!("manifests/{reference}"))?;
@@ -223,6 +232,7 @@ impl Inner {
         repo: &Repository,
         reference: &TagOrDigest,
     ) -> Result<(), Failure> {
+        self.cache.forget(repo);
         // Where the client keeps the lists of referrers, it has to know whose
         // list this manifest is on before it is gone.
         let subject = match reference {

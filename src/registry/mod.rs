@@ -7,6 +7,7 @@
 
 mod auth;
 mod blobs;
+mod cache;
 mod client;
 mod download;
 mod failure;
@@ -14,6 +15,7 @@ mod ledger;
 mod links;
 mod listing;
 mod manifests;
+mod mirrored;
 mod referrers;
 mod seam;
 mod upload;
@@ -23,4 +25,6 @@ pub use auth::{
     Credential, DockerConfig, DockerConfigError, HelperError, HelperName, HelperNameError, Helpers,
     Keychain,
 };
-pub use client::{Registry, default_address};
+pub use cache::CacheLimits;
+pub use client::{Options, Registry, default_address};
+pub use mirrored::Mirrored;

@@ -83,6 +83,9 @@ impl Inner {
         repo: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Failure> {
+        if let Some(referrers) = self.cache.referrers(repo, subject) {
+            return Ok(referrers);
+        }
         let found = match self.referrers_by_api(repo, subject).await? {
             Some(found) => found,
             None => match self.referrers_list(repo, subject).await? {
@@ -91,10 +94,12 @@ impl Inner {
             },
         };
         let mut seen = HashSet::new();
-        Ok(found
+        let found: Vec<Descriptor> = found
             .into_iter()
             .filter(|referrer| seen.insert(referrer.digest.clone()))
-            .collect())
+            .collect();
+        self.cache.keep_referrers(repo, subject, &found);
+        Ok(found)
     }
 
     /// What the referrers API lists, all pages; `None` when there is no such

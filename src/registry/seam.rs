@@ -8,13 +8,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Registry;
 use super::client::Inner;
 use super::failure::Failure;
 use crate::oci::{Descriptor, Digest, Manifest, Repository, Tag, TagOrDigest};
-use crate::store::{Allowance, Blob, Listing, Sink, Source, StoreError};
+use crate::store::{Allowance, Blob, Listing, Page, Sink, Source, StoreError};
 
 /// Drives `work` to its end, or until nobody waits for it any more.
 pub(super) async fn driven<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
@@ -39,7 +40,8 @@ impl Source for Registry {
         repo: &Repository,
         reference: &TagOrDigest,
     ) -> Result<Option<Digest>, StoreError> {
-        let (inner, repo, reference) = (self.inner(), repo.clone(), reference.clone());
+        let (inner, repo) = self.at(repo)?;
+        let reference = reference.clone();
         driven(async move {
             let resolved = inner.resolve(&repo, &reference).await;
             resolved.map_err(|failure| unresolved(failure, &inner, &repo, &reference))
@@ -52,7 +54,8 @@ impl Source for Registry {
         repo: &Repository,
         reference: &TagOrDigest,
     ) -> Result<Option<Digest>, StoreError> {
-        let (inner, repo, reference) = (self.inner(), repo.clone(), reference.clone());
+        let (inner, repo) = self.at(repo)?;
+        let reference = reference.clone();
         driven(async move {
             let found = inner.find(&repo, &reference).await;
             found.map_err(|failure| unresolved(failure, &inner, &repo, &reference))
@@ -61,7 +64,8 @@ impl Source for Registry {
     }
 
     async fn manifest(&self, repo: &Repository, digest: &Digest) -> Result<Manifest, StoreError> {
-        let (inner, repo, digest) = (self.inner(), repo.clone(), digest.clone());
+        let (inner, repo) = self.at(repo)?;
+        let digest = digest.clone();
         driven(async move {
             let manifest = inner.manifest(&repo, &digest).await;
             manifest
@@ -71,7 +75,8 @@ impl Source for Registry {
     }
 
     async fn has_blob(&self, repo: &Repository, blob: &Descriptor) -> Result<bool, StoreError> {
-        let (inner, repo, blob) = (self.inner(), repo.clone(), blob.clone());
+        let (inner, repo) = self.at(repo)?;
+        let blob = blob.clone();
         driven(async move {
             let found = inner.has_blob(&repo, &blob).await;
             found.map_err(|failure| {
@@ -82,16 +87,34 @@ impl Source for Registry {
     }
 
     async fn blob(&self, repo: &Repository, blob: &Descriptor) -> Result<Blob, StoreError> {
-        let (inner, repo, blob) = (self.inner(), repo.clone(), blob.clone());
+        let (inner, repo) = self.at(repo)?;
+        let blob = blob.clone();
         inner.blob(&repo, &blob).await
     }
 
     fn tags<'a>(&'a self, repo: &Repository) -> Listing<'a, Tag> {
-        self.inner().tags(repo)
+        match self.at(repo) {
+            Ok((inner, repo)) => inner.tags(&repo),
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        }
     }
 
     fn repositories(&self) -> Listing<'_, Repository> {
-        self.inner().repositories()
+        let inner = self.inner();
+        let pages = self.inner().repositories();
+        if inner.options.prefix.is_none() {
+            return pages;
+        }
+        // What is not below the prefix is not of this registry.
+        let below = move |page: Page<Repository>| Page {
+            names: page
+                .names
+                .iter()
+                .filter_map(|name| inner.unplaced(name))
+                .collect(),
+            ..page
+        };
+        pages.map(move |page| page.map(&below)).boxed()
     }
 
     async fn referrers(
@@ -99,7 +122,8 @@ impl Source for Registry {
         repo: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, StoreError> {
-        let (inner, repo, subject) = (self.inner(), repo.clone(), subject.clone());
+        let (inner, repo) = self.at(repo)?;
+        let subject = subject.clone();
         driven(async move {
             let found = inner.referrers(&repo, &subject).await;
             found.map_err(|failure| {
@@ -108,6 +132,7 @@ impl Source for Registry {
         })
         .await
     }
+
     fn allowance(&self) -> Allowance {
         Allowance {
             quiet_until: self.inner.http.quiet_until(),
@@ -119,7 +144,7 @@ impl Source for Registry {
 #[async_trait]
 impl Sink for Registry {
     async fn put_blob(&self, repo: &Repository, blob: Blob) -> Result<(), StoreError> {
-        let (inner, repo) = (self.inner(), repo.clone());
+        let (inner, repo) = self.at(repo)?;
         driven(async move { inner.put_blob(&repo, blob).await }).await
     }
 
@@ -129,7 +154,8 @@ impl Sink for Registry {
         blob: &Descriptor,
         from: &Repository,
     ) -> Result<bool, StoreError> {
-        let (inner, repo, blob, from) = (self.inner(), repo.clone(), blob.clone(), from.clone());
+        let (inner, repo) = self.at(repo)?;
+        let (blob, from) = (blob.clone(), inner.placed(from)?);
         Ok(driven(async move { inner.mount_blob(&repo, &blob, &from).await }).await)
     }
 
@@ -139,7 +165,7 @@ impl Sink for Registry {
         manifest: &Manifest,
         tag: Option<&Tag>,
     ) -> Result<(), StoreError> {
-        let (inner, repo) = (self.inner(), repo.clone());
+        let (inner, repo) = self.at(repo)?;
         let (manifest, tag) = (manifest.clone(), tag.cloned());
         driven(async move {
             let stored = inner.put_manifest(&repo, &manifest, tag.as_ref()).await;
@@ -159,7 +185,8 @@ impl Sink for Registry {
         repo: &Repository,
         reference: &TagOrDigest,
     ) -> Result<(), StoreError> {
-        let (inner, repo, reference) = (self.inner(), repo.clone(), reference.clone());
+        let (inner, repo) = self.at(repo)?;
+        let reference = reference.clone();
         driven(async move {
             let deleted = inner.delete_manifest(&repo, &reference).await;
             deleted.map_err(|failure| {
@@ -174,7 +201,8 @@ impl Sink for Registry {
     }
 
     async fn delete_blob(&self, repo: &Repository, digest: &Digest) -> Result<(), StoreError> {
-        let (inner, repo, digest) = (self.inner(), repo.clone(), digest.clone());
+        let (inner, repo) = self.at(repo)?;
+        let digest = digest.clone();
         driven(async move {
             let deleted = inner.delete_blob(&repo, &digest).await;
             deleted.map_err(|failure| failure.at("delete blob", inner.image(&repo, &digest.into())))
@@ -197,6 +225,11 @@ fn unresolved(
 }
 
 impl Registry {
+    /// What does the work, and the repository by its name on the host.
+    fn at(&self, repo: &Repository) -> Result<(Arc<Inner>, Repository), StoreError> {
+        Ok((self.inner(), self.inner.placed(repo)?))
+    }
+
     fn inner(&self) -> Arc<Inner> {
         Arc::clone(&self.inner)
     }

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("layout", &["oci", "store"]),
     ("registry", &["oci", "store", "http", "telemetry"]),
     ("nearest", &[]),
+    ("schedule", &["nearest"]),
     ("template", &["nearest"]),
     ("sync", &["oci", "select", "store", "telemetry", "template"]),
     (
@@ -29,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "select",
             "store",
             "template",
+            "schedule",
             "layout",
             "registry",
             "sync",
@@ -38,7 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // The commands read a configuration and print reports; everything else
     // they have built by `app`.
-    ("cli", &["app", "config", "sync", "telemetry"]),
+    ("cli", &["app", "config", "schedule", "sync", "telemetry"]),
 ];
 
 #[test]

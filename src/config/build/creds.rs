@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::expand::Expander;
 use crate::config::finding::Findings;
-use crate::config::{Login, Registry, duration, raw};
+use crate::config::{Login, Registry, raw};
 use crate::http::{Certificates, Chunks, Identity, Secret, Tls};
-use crate::oci::Host;
+use crate::nearest::nearest;
+use crate::oci::{Host, Repository};
+use crate::schedule::duration;
 use crate::template::Value;
 
 pub(super) fn registries(
@@ -24,12 +26,7 @@ pub(super) fn registries(
         }
         let name = entry.registry.as_ref();
         let host = name.and_then(|name| faults.keep(&at("registry"), name.parse::<Host>()));
-        // What is none of them was found when the file was read.
-        let tls = match entry.tls.as_deref() {
-            Some("insecure") => Tls::Insecure,
-            Some("disabled") => Tls::Disabled,
-            _ => Tls::Enabled,
-        };
+        let tls = tls(number, entry, faults);
         let concurrent = match entry.req_concurrent {
             None | Some(0) => None,
             Some(count) => {
@@ -52,6 +49,12 @@ pub(super) fn registries(
             concurrent,
             chunks: chunks(number, entry, faults),
             idle: idle(&at("idleTimeout"), entry.idle_timeout.as_deref(), faults),
+            spacing: spacing(&at("reqPerSec"), entry.req_per_sec, faults),
+            path_prefix: path_prefix(&at("pathPrefix"), entry, faults),
+            // When all are known.
+            readers: Vec::new(),
+            repo_auth: entry.repo_auth.unwrap_or(false),
+            without_head: without_head(number, entry, faults),
         };
         if let Some(host) = host
             && registries.insert(host.clone(), registry).is_some()
@@ -59,7 +62,142 @@ pub(super) fn registries(
             faults.add(at("registry"), format!("{host} has an entry already"));
         }
     }
+    mirrors(creds, &mut registries, expander, faults);
     registries
+}
+
+fn tls(number: usize, entry: &raw::Creds, faults: &mut Findings) -> Tls {
+    let at = |key: &str| format!("creds[{number}].{key}");
+    // What is none of them was found when the file was read.
+    let tls = match entry.tls.as_deref() {
+        Some("enabled") => Some(Tls::Enabled),
+        Some("insecure") => Some(Tls::Insecure),
+        Some("disabled") => Some(Tls::Disabled),
+        _ => None,
+    };
+    match entry.scheme.as_deref() {
+        Some("http") => {
+            faults.deprecated(at("scheme"), "tls: disabled stands for http");
+            if tls.is_some_and(|tls| tls != Tls::Disabled) {
+                faults.add(at("scheme"), "http, and tls says otherwise: keep tls");
+            }
+            Tls::Disabled
+        }
+        Some("https") => {
+            faults.deprecated(at("scheme"), "https is what there is without it");
+            if tls == Some(Tls::Disabled) {
+                faults.add(at("scheme"), "https, and tls is disabled: keep tls");
+            }
+            tls.unwrap_or_default()
+        }
+        _ => tls.unwrap_or_default(),
+    }
+}
+
+fn spacing(at: &str, rate: Option<f64>, faults: &mut Findings) -> Duration {
+    let rate = rate.unwrap_or(0.0);
+    if rate == 0.0 {
+        return Duration::ZERO;
+    }
+    match (0.001..=1e6).contains(&rate) {
+        true => Duration::from_secs_f64(1.0 / rate),
+        false => {
+            faults.add(
+                at,
+                "expected a number from 0.001 to 1000000, or 0 for no limit",
+            );
+            Duration::ZERO
+        }
+    }
+}
+
+fn path_prefix(at: &str, entry: &raw::Creds, faults: &mut Findings) -> Option<Repository> {
+    let text = given(&entry.path_prefix)?;
+    let text = text.trim_matches('/');
+    match text.is_empty() {
+        true => None,
+        false => faults.keep(at, text.parse()),
+    }
+}
+
+/// `apiOpts`, of which there is one, and `api`, which regsync ignores as well.
+fn without_head(number: usize, entry: &raw::Creds, faults: &mut Findings) -> bool {
+    const HEAD: &str = "disableHead";
+    let at = |key: &str| format!("creds[{number}].{key}");
+    if entry.api.is_some() {
+        faults.deprecated(at("api"), "has no effect: there is one API");
+    }
+    for name in entry.api_opts.keys().filter(|name| *name != HEAD) {
+        let hint = match nearest(name, [HEAD].into_iter()) {
+            Some(name) => format!(": did you mean `{name}`?"),
+            None => String::new(),
+        };
+        let message = format!("no such option; it has no effect{hint}");
+        faults.warn(at(&format!("apiOpts.{name}")), message);
+    }
+    match entry.api_opts.get(HEAD).map(String::as_str) {
+        None | Some("" | "false" | "0") => false,
+        Some("true" | "1") => true,
+        Some(_) => {
+            faults.add(
+                at(&format!("apiOpts.{HEAD}")),
+                "expected \"true\" or \"false\"",
+            );
+            false
+        }
+    }
+}
+
+/// Who is read from in which order: by priority, highest first, and of those that
+/// are alike the registry itself last.
+fn mirrors(
+    creds: &[raw::Creds],
+    registries: &mut BTreeMap<Host, Registry>,
+    expander: &mut Expander<'_>,
+    faults: &mut Findings,
+) {
+    let mut priorities: BTreeMap<Host, i64> = BTreeMap::new();
+    let mut hosts = Vec::with_capacity(creds.len());
+    for (number, entry) in creds.iter().enumerate() {
+        let at = format!("creds[{number}].priority");
+        let priority = entry.priority.unwrap_or(0);
+        if u32::try_from(priority).is_err() {
+            faults.add(at, "expected a number from 0");
+        }
+        // It was told before if it has none.
+        let mut quiet = Findings::default();
+        let at = format!("creds[{number}].registry");
+        let name = expander.text(&at, entry.registry.as_ref(), &Value::NIL, &mut quiet);
+        let host = name.and_then(|name| name.parse::<Host>().ok());
+        if let Some(host) = &host {
+            priorities.insert(host.clone(), priority);
+        }
+        hosts.push(host);
+    }
+    for (number, (entry, host)) in creds.iter().zip(hosts).enumerate() {
+        let mut readers = Vec::new();
+        for (index, name) in entry.mirrors.iter().enumerate() {
+            let at = format!("creds[{number}].mirrors[{index}]");
+            let mirror = faults.keep(&at, name.parse::<Host>());
+            let Some(mirror) = mirror else {
+                continue;
+            };
+            match host.as_ref() == Some(&mirror) {
+                true => faults.add(at, "the registry itself is no mirror of it"),
+                false if readers.contains(&mirror) => faults.add(at, "the same mirror twice"),
+                false => readers.push(mirror),
+            }
+        }
+        let Some(host) = host.filter(|_| !readers.is_empty()) else {
+            continue;
+        };
+        readers.push(host.clone());
+        let priority = |host: &Host| priorities.get(host).copied().unwrap_or(0);
+        readers.sort_by_key(|host| std::cmp::Reverse(priority(host)));
+        if let Some(registry) = registries.get_mut(&host) {
+            registry.readers = readers;
+        }
+    }
 }
 
 /// What is written and not empty.
@@ -125,7 +263,11 @@ fn chunks(number: usize, entry: &raw::Creds, faults: &mut Findings) -> Chunks {
             }
         },
     };
-    Chunks { above, size }
+    Chunks {
+        above,
+        size,
+        ..usual
+    }
 }
 
 fn certificates(at: &str, text: Option<&String>, faults: &mut Findings) -> Option<Certificates> {
@@ -258,7 +400,14 @@ mod tests {
         assert_eq!(read(Some(-1), Some(0)), Ok(usual));
         assert_eq!(read(Some(0), None), Ok(usual));
         let (above, size) = (Some(1000), 500);
-        assert_eq!(read(Some(1000), Some(500)), Ok(Chunks { above, size }));
+        assert_eq!(
+            read(Some(1000), Some(500)),
+            Ok(Chunks {
+                above,
+                size,
+                ..usual
+            })
+        );
         let told = read(Some(-2), Some(-1)).unwrap_err();
         assert!(told.contains("creds[3].blobMax: expected"), "{told}");
         assert!(told.contains("creds[3].blobChunk: expected"), "{told}");

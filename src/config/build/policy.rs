@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::expand::{Expander, entry_value};
 use super::job::Entry;
 use crate::config::finding::Findings;
-use crate::config::{duration, raw};
+use crate::config::raw;
 use crate::oci::{Location, MediaType, Platform, Reference, Repository};
+use crate::schedule::duration;
 use crate::sync::{
     Backup, BackupFailure, Hook, Hooks, IndexForm, Platforms, Policy, RateLimit, ReferrerFilter,
     Referrers, Scope,

@@ -81,13 +81,16 @@ impl Inner {
         // As they are: neither a digest nor a name has anything to be encoded,
         // and not every registry decodes `%2F`.
         url.set_query(Some(&format!("mount={}&from={from}", blob.digest)));
-        let scopes = Scopes::push(repo).and_pull(from);
+        let scopes = match self.options.one_repository_a_token {
+            true => Scopes::push(repo),
+            false => Scopes::push(repo).and_pull(from),
+        };
         let request = Request::new(Method::POST, url);
         let (response, permit) = self.send(request, &scopes, Redirects::Within).await?;
         match response.status() {
             StatusCode::CREATED => Ok(true),
             StatusCode::ACCEPTED => {
-                let session = Session::of(&response)?;
+                let session = Session::of(&response, self.chunks)?;
                 let unused = self.sessions.keep(repo, &blob.digest, session);
                 if let Some((repo, _, session)) = unused {
                     self.cancel(&permit, &session.url, &repo).await;

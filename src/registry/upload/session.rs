@@ -6,17 +6,13 @@ use tracing::debug;
 
 use super::Upload;
 use super::setback::is_gone;
-use crate::http::{Permit, Request, Response};
+use crate::http::{Chunks, Permit, Request, Response};
 use crate::oci::Repository;
 use crate::registry::auth::Scopes;
 use crate::registry::client::{Inner, Redirects};
 use crate::registry::failure::Failure;
 use crate::registry::links::resolve;
 use crate::store::ErrorKind;
-
-/// What a registry may ask a chunk to have at least, in bytes: more would not
-/// be kept in memory for it.
-const LARGEST_LEAST: u64 = 64 << 20;
 
 /// Where to send the next part of an upload.
 pub(super) struct Session {
@@ -38,7 +34,7 @@ pub(super) enum Standing {
 
 impl Session {
     /// What a registry that accepts an upload says of it.
-    pub(super) fn of(response: &Response) -> Result<Self, Failure> {
+    pub(super) fn of(response: &Response, chunks: Chunks) -> Result<Self, Failure> {
         let Some(location) = response.text_header(LOCATION.as_str()) else {
             return Err(Failure::new(
                 ErrorKind::Malformed,
@@ -48,7 +44,7 @@ impl Session {
         let least = response.text_header("oci-chunk-min-length");
         Ok(Self {
             url: resolve(response.url(), location)?,
-            least: least.map_or(0, least_chunk),
+            least: least.map_or(0, |text| least_chunk(text, chunks)),
         })
     }
 
@@ -73,7 +69,7 @@ impl Inner {
             .send_with(permit, request, &scopes, Redirects::Within)
             .await?;
         match response.status() {
-            StatusCode::ACCEPTED => Session::of(&response),
+            StatusCode::ACCEPTED => Session::of(&response, self.chunks),
             _ => Err(Failure::of(response).await),
         }
     }
@@ -145,9 +141,9 @@ impl Upload<'_> {
 }
 
 /// `OCI-Chunk-Min-Length` in bytes, as far as it is obeyed.
-fn least_chunk(text: &str) -> u64 {
+fn least_chunk(text: &str, chunks: Chunks) -> u64 {
     let least: u64 = text.trim().parse().unwrap_or(0);
-    least.min(LARGEST_LEAST)
+    least.min(chunks.largest_least)
 }
 
 /// How many bytes an upload has by `Range: 0-LAST`. Quay puts `bytes=` before
@@ -173,7 +169,7 @@ mod tests {
             ("-1", 0),
             ("", 0),
         ] {
-            assert_eq!(least_chunk(text), want, "{text}");
+            assert_eq!(least_chunk(text, Chunks::default()), want, "{text}");
         }
     }
 

@@ -40,6 +40,7 @@ async fn chunking(above: u64, size: u64) -> (TestRegistry, Registry) {
         chunks: Chunks {
             above: Some(above),
             size,
+            ..Chunks::default()
         },
         ..HostOptions::new(server.address())
     };
@@ -396,6 +397,7 @@ async fn c7_a_registry_may_take_its_time_to_close_an_upload() {
         chunks: Chunks {
             above: Some(0),
             size: 10,
+            ..Chunks::default()
         },
         idle: Duration::from_millis(100),
         ..HostOptions::new(server.address())
@@ -613,6 +615,7 @@ async fn c10_a_401_at_the_end_renews_the_token_and_repeats_that_put_only() {
     let chunks = Chunks {
         above: Some(1),
         size: 20,
+        ..Chunks::default()
     };
     let options = HostOptions {
         chunks,

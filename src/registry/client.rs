@@ -55,8 +55,8 @@ pub struct Options {
     pub prefix: Option<Repository>,
     /// Whether what a tag points at is asked with GET alone.
     pub without_head: bool,
-    /// Whether no token is asked for that is for two repositories. A blob is
-    /// mounted then only if the registry lets those who may push read the other.
+    /// Whether no token is asked for that is for two repositories. Blobs are not
+    /// mounted from one to another then.
     pub one_repository_a_token: bool,
     /// How much of what was read is kept.
     pub cache: CacheLimits,

@@ -18,7 +18,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sync", &["oci", "select", "store", "telemetry", "template"]),
     (
         "config",
-        &["oci", "select", "http", "sync", "template", "nearest"],
+        &[
+            "oci", "select", "http", "schedule", "sync", "template", "nearest",
+        ],
     ),
     ("embedded", &["oci", "store", "telemetry"]),
     (

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod attachments;
 mod bad_input;
 mod checklist;
 mod command_line;
@@ -12,8 +13,12 @@ mod interop;
 mod killed_runs;
 mod layers;
 mod memory;
+mod platforms;
+mod policies;
 mod registry_client;
+mod registry_options;
 mod sample_files;
+mod selection;
 mod signals;
 mod soak;
 mod store_conformance;

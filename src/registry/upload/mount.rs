@@ -58,6 +58,10 @@ impl Inner {
         blob: &Descriptor,
         from: &Repository,
     ) -> bool {
+        // It takes a token for both.
+        if self.options.one_repository_a_token && repo != from {
+            return false;
+        }
         match self.try_mount(repo, blob, from).await {
             Ok(mounted) => mounted,
             Err(failure) => {
@@ -81,10 +85,7 @@ impl Inner {
         // As they are: neither a digest nor a name has anything to be encoded,
         // and not every registry decodes `%2F`.
         url.set_query(Some(&format!("mount={}&from={from}", blob.digest)));
-        let scopes = match self.options.one_repository_a_token {
-            true => Scopes::push(repo),
-            false => Scopes::push(repo).and_pull(from),
-        };
+        let scopes = Scopes::push(repo).and_pull(from);
         let request = Request::new(Method::POST, url);
         let (response, permit) = self.send(request, &scopes, Redirects::Within).await?;
         match response.status() {

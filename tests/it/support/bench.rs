@@ -68,6 +68,17 @@ impl Bench {
         summary
     }
 
+    /// Runs a configuration written out. `SOURCE` and `TARGET` stand for the
+    /// registries' addresses.
+    pub(crate) async fn run_text(&self, text: &str) -> Summary {
+        let text = text
+            .replace("SOURCE", self.source.address())
+            .replace("TARGET", self.target.address());
+        let config = Config::parse(&text, "test").unwrap_or_else(|error| panic!("{error}"));
+        let stores = OpenStores::new(&config, RetryPolicy::none()).expect("stores");
+        run_once(&config, stores, &CancellationToken::new()).await
+    }
+
     pub(crate) fn clear_logs(&self) {
         self.source.clear_log();
         self.target.clear_log();

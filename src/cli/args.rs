@@ -137,7 +137,13 @@ pub(super) enum ConfigCommand {
 #[derive(Debug, Args)]
 pub(super) struct Validate {
     /// How the findings are written.
-    #[arg(long, value_enum, default_value = "human", env = "REGMIRROR_FORMAT")]
+    #[arg(
+        id = "report-format",
+        long = "format",
+        value_enum,
+        default_value = "human",
+        env = "REGMIRROR_FORMAT"
+    )]
     pub(super) format: ReportFormat,
 }
 

@@ -91,6 +91,7 @@ pub(super) fn config(
     let jobs: Vec<Job> = jobs.into_iter().map(|(_, job)| job).collect();
     let config = Config {
         effective: effective(raw, entries, &jobs),
+        holds_secrets: raw.creds.iter().any(holds_secret),
         registries,
         docker_config: !raw.defaults.skip_docker_config.unwrap_or(false),
         user_agent: raw
@@ -119,6 +120,13 @@ pub(super) fn config(
         }
     }
     (config, findings.0)
+}
+
+/// Whether a secret is written out, and does not come from elsewhere.
+fn holds_secret(entry: &raw::Creds) -> bool {
+    let secrets = [&entry.pass, &entry.token, &entry.client_key];
+    let mut written = secrets.into_iter().flatten();
+    written.any(|text| !text.is_empty() && !text.contains("{{"))
 }
 
 /// Warns of jobs that write the same tags: the last one wins, each time.

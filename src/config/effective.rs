@@ -4,7 +4,7 @@
 use super::report::HIDDEN;
 use super::{Config, raw};
 use crate::http::{Chunks, HostOptions};
-use crate::sync::{Job, RateLimit};
+use crate::sync::{Job, Policy, RateLimit};
 
 /// An entry with what `defaults` has of the keys that it has not, and the names
 /// of these keys. As for regsync, what is empty is not there.
@@ -145,6 +145,10 @@ fn fill_entry(entry: &mut raw::Sync) {
     }
     if entry.tags.latest.is_some() {
         fill_text(&mut entry.tags.sort, "semver");
+    }
+    if entry.media_types.is_empty() {
+        let types = Policy::MEDIA_TYPES.iter();
+        entry.media_types = types.map(ToString::to_string).collect();
     }
     if let Some(fast) = entry.fast_copy.take() {
         fill(&mut entry.fast_check, fast);

@@ -56,6 +56,8 @@ pub struct Config {
     pub warnings: Report,
     /// The file with every default filled in, and without secrets.
     effective: raw::Config,
+    /// Whether a secret is written out in it.
+    holds_secrets: bool,
 }
 
 /// A configuration that cannot be used.
@@ -147,8 +149,7 @@ impl Config {
             Ok(file) => Self::read_from(file, &origin)?,
             Err(cause) => return Err(ConfigError::Unreadable { origin, cause }),
         };
-        let is_secret = |known: &Registry| known.login.is_some() || known.identity.is_some();
-        if config.registries.values().any(is_secret) {
+        if config.holds_secrets {
             let exposed = exposure(path);
             let exposed = exposed.map(|text| Finding::warning(Check::Exposure, "", text));
             exposed
@@ -189,7 +190,11 @@ impl Config {
             let report = Report::new(origin, text, findings, &secrets);
             return Err(ConfigError::Faulty(report));
         };
-        let read = shape::read(&root);
+        let mut read = shape::read(&root);
+        if findings.iter().any(|found| found.message == yaml::MORE) {
+            // Nobody looked at the rest.
+            read.secrets.extend(report::suspected(text));
+        }
         findings.extend(read.findings);
         let (config, mut findings) = build::config(&read.config, findings, &Process);
         for finding in &mut findings {

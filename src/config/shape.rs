@@ -149,7 +149,10 @@ impl Reader {
 
     fn unknown(&mut self, at: &str, entry: &Entry, known: &'static Schema) {
         // A password under a mistyped key is one all the same.
-        self.hide(&entry.value);
+        match at.starts_with("sync") || at.starts_with("defaults") {
+            true => self.hide_suspects(&entry.value),
+            false => self.hide(&entry.value),
+        }
         let names = known
             .as_object()
             .into_iter()
@@ -213,6 +216,7 @@ impl Reader {
     }
 
     fn wrong(&mut self, at: &str, node: &Node, kind: &str, found: &str) {
+        self.hide_suspects(node);
         let expected = match kind {
             "object" => "a map of keys",
             "array" => "a list",
@@ -236,6 +240,22 @@ impl Reader {
         self.0.findings.push(finding);
     }
 
+    /// Hides what looks like a secret in what nobody reads.
+    fn hide_suspects(&mut self, node: &Node) {
+        match &node.kind {
+            Kind::Null | Kind::Scalar { .. } => {}
+            Kind::List(items) => items.iter().for_each(|item| self.hide_suspects(item)),
+            Kind::Map(entries) => {
+                for Entry { key, value, .. } in entries {
+                    match is_suspect(key) {
+                        true => self.hide(value),
+                        false => self.hide_suspects(value),
+                    }
+                }
+            }
+        }
+    }
+
     fn hide(&mut self, node: &Node) {
         match &node.kind {
             Kind::Null => {}
@@ -247,6 +267,14 @@ impl Reader {
             }),
         }
     }
+}
+
+/// Whether a key may have a secret for a value.
+fn is_suspect(key: &str) -> bool {
+    let key = key.to_lowercase();
+    ["pass", "token", "key", "secret", "cert"]
+        .iter()
+        .any(|word| key.contains(word))
 }
 
 /// What stands in for an item that could not be read. It is never used: the

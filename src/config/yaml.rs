@@ -61,6 +61,9 @@ impl Node {
     }
 }
 
+/// What is left unread of a text that has more documents.
+pub(super) const MORE: &str = "a second document: only the first one is read";
+
 /// Reads the first document of `text`.
 ///
 /// What is amiss beside the value is in the findings; without a value one of
@@ -156,9 +159,8 @@ impl Loader {
             let place = self.offsets.bytes(span);
             match event {
                 Event::DocumentStart(_) if self.root.is_some() => {
-                    let message = "a second document: only the first one is read";
                     self.findings
-                        .push(Finding::warning(Check::Unused, "", message).placed(place));
+                        .push(Finding::warning(Check::Unused, "", MORE).placed(place));
                     return Ok(());
                 }
                 Event::Scalar(text, style, anchor, tag) => {

@@ -84,7 +84,7 @@ fn backup(
         entry: entry_value(expanded),
         failure,
     };
-    let (location, repository) = example(scope?);
+    let (location, repository) = example(scope);
     let data = Value::map([
         ("Ref", Backup::facts(&location, &repository, &tag("latest"))),
         ("Sync", backup.entry.clone()),
@@ -117,16 +117,22 @@ fn tag(text: &str) -> crate::oci::Tag {
     text.parse().expect("letters are a tag")
 }
 
-/// A repository that the entry writes to.
-fn example(scope: &Scope) -> (Location, Repository) {
+/// A repository that the entry writes to, or one like it.
+fn example(scope: Option<&Scope>) -> (Location, Repository) {
+    let example: Repository = "example".parse().expect("letters are a repository");
     match scope {
-        Scope::Image { target, .. } | Scope::Repository { target, .. } => {
+        Some(Scope::Image { target, .. } | Scope::Repository { target, .. }) => {
             (target.location.clone(), target.repository.clone())
         }
-        Scope::Registry { target, prefix, .. } => {
-            let example: Repository = "example".parse().expect("letters are a repository");
+        Some(Scope::Registry { target, prefix, .. }) => {
             let repository = prefix.join(&example).unwrap_or(example);
             (target.clone(), repository)
+        }
+        None => {
+            let host = "registry.example"
+                .parse()
+                .expect("a name with a dot is a host");
+            (Location::Registry(host), example)
         }
     }
 }

@@ -35,12 +35,12 @@ pub struct Converted {
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     /// The file has another form.
-    #[error("not a file of {tool}: {cause}")]
+    #[error("not a file of {tool}: {reason}")]
     Form {
         /// Whose it should be.
         tool: &'static str,
-        /// What it has instead.
-        cause: serde_yaml::Error,
+        /// What it has instead, and where.
+        reason: String,
     },
     /// It does not say where images go.
     #[error("{0} does not say where images go: name it with --target HOST[/PATH]")]
@@ -66,7 +66,17 @@ pub fn convert(tool: Tool, text: &str, target: Option<&str>) -> Result<Converted
 /// Reads another tool's file. Its errors quote no values, some of which are
 /// secrets.
 fn read<T: DeserializeOwned>(tool: &'static str, text: &str) -> Result<T, ConvertError> {
-    serde_yaml::from_str(text).map_err(|cause| ConvertError::Form { tool, cause })
+    serde_yaml::from_str(text).map_err(|error| {
+        let text = error.to_string();
+        // The library quotes texts that are something else than was expected.
+        let reason = match (text.find('"'), text.rfind('"')) {
+            (Some(first), Some(last)) if first < last => {
+                format!("{}…{}", &text[..=first], &text[last..])
+            }
+            _ => text,
+        };
+        ConvertError::Form { tool, reason }
+    })
 }
 
 /// The configuration so far.

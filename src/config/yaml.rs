@@ -78,7 +78,7 @@ pub(super) fn read(text: &str) -> (Option<Rc<Node>>, Vec<Finding>) {
         root: None,
     };
     if let Err(fault) = loader.run(text) {
-        loader.findings.push(fault);
+        loader.findings.push(*fault);
         return (None, loader.findings);
     }
     let root = loader.root.unwrap_or_else(|| {
@@ -149,7 +149,7 @@ enum Content {
 }
 
 impl Loader {
-    fn run(&mut self, text: &str) -> Result<(), Finding> {
+    fn run(&mut self, text: &str) -> Result<(), Box<Finding>> {
         let mut parser = Parser::new_from_str(text);
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| {
@@ -185,7 +185,9 @@ impl Loader {
                     // What is being read still has no value: it would contain itself.
                     let Some(node) = self.anchors.get(&anchor).cloned() else {
                         let message = "this alias stands within what it stands for";
-                        return Err(Finding::error(Check::Syntax, "", message).placed(place));
+                        return Err(Box::new(
+                            Finding::error(Check::Syntax, "", message).placed(place),
+                        ));
                     };
                     self.add(node, 0, false)?;
                 }
@@ -211,10 +213,12 @@ impl Loader {
         Ok(())
     }
 
-    fn enter(&mut self, start: usize, anchor: usize, content: Content) -> Result<(), Finding> {
+    fn enter(&mut self, start: usize, anchor: usize, content: Content) -> Result<(), Box<Finding>> {
         if self.open.len() == MAX_DEPTH {
             let message = format!("lists and maps nest deeper than {MAX_DEPTH}");
-            return Err(Finding::error(Check::Syntax, "", message).placed(start..start));
+            return Err(Box::new(
+                Finding::error(Check::Syntax, "", message).placed(start..start),
+            ));
         }
         self.open.push(Open {
             start,
@@ -224,7 +228,7 @@ impl Loader {
         Ok(())
     }
 
-    fn leave(&mut self, end: usize) -> Result<(), Finding> {
+    fn leave(&mut self, end: usize) -> Result<(), Box<Finding>> {
         let Some(open) = self.open.pop() else {
             return Ok(());
         };
@@ -252,7 +256,9 @@ impl Loader {
         } + 1;
         if values > MAX_VALUES {
             let message = format!("more than {MAX_VALUES} values, with what aliases stand for");
-            return Err(Finding::error(Check::Syntax, "", message).placed(place.start..place.start));
+            return Err(Box::new(
+                Finding::error(Check::Syntax, "", message).placed(place.start..place.start),
+            ));
         }
         let node = Rc::new(Node {
             place,
@@ -262,7 +268,7 @@ impl Loader {
         self.add(node, open.anchor, false)
     }
 
-    fn add(&mut self, node: Rc<Node>, anchor: usize, merge: bool) -> Result<(), Finding> {
+    fn add(&mut self, node: Rc<Node>, anchor: usize, merge: bool) -> Result<(), Box<Finding>> {
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
@@ -281,7 +287,9 @@ impl Loader {
                         let message =
                             format!("a key has to be text, and this is {}", key.description());
                         let at = key.place.start;
-                        return Err(Finding::error(Check::Syntax, "", message).placed(at..at));
+                        return Err(Box::new(
+                            Finding::error(Check::Syntax, "", message).placed(at..at),
+                        ));
                     };
                     entries.push(Entry {
                         key: text.clone(),
@@ -300,7 +308,7 @@ impl Loader {
         &mut self,
         entries: &mut Vec<Entry>,
         merges: &[(Range<usize>, Rc<Node>)],
-    ) -> Result<(), Finding> {
+    ) -> Result<(), Box<Finding>> {
         let mut known: HashMap<String, Range<usize>> = HashMap::new();
         for entry in entries.iter() {
             if known
@@ -332,7 +340,9 @@ impl Loader {
                 self.merged += merged.len();
                 if self.merged > MAX_VALUES {
                     let message = format!("merge keys copy more than {MAX_VALUES} values");
-                    return Err(Finding::error(Check::Syntax, "", message).placed(place.clone()));
+                    return Err(Box::new(
+                        Finding::error(Check::Syntax, "", message).placed(place.clone()),
+                    ));
                 }
                 for entry in merged {
                     if known

@@ -58,8 +58,7 @@ pub(super) fn lex(text: &str) -> Result<Vec<Piece>, TemplateError> {
         let body = text[start..].trim_start_matches(SPACES);
         let after = if let Some(comment) = body.strip_prefix("/*") {
             let end = comment.find("*/").ok_or_else(unclosed)?;
-            let rest = comment[end + 2..].trim_start_matches(SPACES);
-            rest
+            comment[end + 2..].trim_start_matches(SPACES)
         } else {
             let mut lexer = Lexer { text, at: start };
             let tokens = lexer.action().ok_or_else(unclosed)??;

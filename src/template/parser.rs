@@ -82,16 +82,21 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, TemplateError> {
 
 /// What ends a block.
 enum End {
-    End,
+    /// `end`
+    Close,
     Else,
     /// `else if` or `else with`, whose tokens follow.
     ElseIf(bool, Vec<Token>),
 }
 
+/// What a block holds, and what ended it at which byte; nothing does at the end
+/// of the text.
+type Block = (Vec<Node>, Option<(usize, End)>);
+
 impl End {
     fn word(&self) -> &'static str {
         match self {
-            Self::End => "end",
+            Self::Close => "end",
             Self::Else | Self::ElseIf(..) => "else",
         }
     }
@@ -115,7 +120,7 @@ type Parsed<T> = Result<T, TemplateError>;
 
 impl Parser {
     /// Nodes up to what ends them; `None` for the end of the text.
-    fn block(&mut self, depth: usize) -> Parsed<(Vec<Node>, Option<(usize, End)>)> {
+    fn block(&mut self, depth: usize) -> Parsed<Block> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (offset, tokens) = match piece {
@@ -148,7 +153,7 @@ impl Parser {
                 }
                 "end" => {
                     alone(&tokens)?;
-                    return Ok((nodes, Some((offset, End::End))));
+                    return Ok((nodes, Some((offset, End::Close))));
                 }
                 "else" => {
                     let next = tokens.get(1).map(|token| &token.kind);
@@ -215,9 +220,9 @@ impl Parser {
         };
         let otherwise = match end {
             None => return Err(unclosed()),
-            Some((_, End::End)) => Vec::new(),
+            Some((_, End::Close)) => Vec::new(),
             Some((_, End::Else)) => match self.block(depth + 1)? {
-                (nodes, Some((_, End::End))) => nodes,
+                (nodes, Some((_, End::Close))) => nodes,
                 (_, Some((offset, _))) => {
                     return Err(TemplateError::new(offset, "there is an `else` already"));
                 }

@@ -191,6 +191,7 @@ impl Config {
             return Err(ConfigError::Faulty(report));
         };
         let mut read = shape::read(&root);
+        read.secrets.extend(report::commented(text));
         if findings.iter().any(|found| found.message == yaml::MORE) {
             // Nobody looked at the rest.
             read.secrets.extend(report::suspected(text));

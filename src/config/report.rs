@@ -341,11 +341,30 @@ fn masked(text: &str, secrets: &[Range<usize>]) -> String {
     masked
 }
 
+/// What is written before a secret.
+const SUSPECTS: [&str; 3] = ["pass", "token", "clientkey"];
+
+/// The bytes of comments that may hold secrets which somebody took out of use.
+pub(super) fn commented(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let begins = |(hash, _): &(usize, &str)| *hash == 0 || line[..*hash].ends_with([' ', '\t']);
+        if let Some((hash, _)) = line.match_indices('#').find(begins) {
+            let comment = line[hash..].to_lowercase();
+            if SUSPECTS.iter().any(|word| comment.contains(word)) {
+                found.push(at + hash..at + line.trim_end_matches(['\n', '\r']).len());
+            }
+        }
+        at += line.len();
+    }
+    found
+}
+
 /// The bytes of `text` that look like secrets, for a text that is no YAML: what
 /// follows the key of one, to the end of the line and of all that is indented
 /// deeper.
 pub(super) fn suspected(text: &str) -> Vec<Range<usize>> {
-    const KEYS: [&str; 3] = ["pass", "token", "clientKey"];
     let mut found = Vec::new();
     let mut at = 0;
     // The indentation of the key whose value is being read.
@@ -357,9 +376,7 @@ pub(super) fn suspected(text: &str) -> Vec<Range<usize>> {
             found.push(at..end);
         } else {
             let lower = line.to_lowercase();
-            let keys = KEYS
-                .iter()
-                .filter_map(|key| lower.find(&key.to_lowercase()));
+            let keys = SUSPECTS.iter().filter_map(|key| lower.find(key));
             within = keys.min().map(|key| {
                 let value = line[floor(line, key)..]
                     .find(':')

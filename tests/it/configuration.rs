@@ -280,3 +280,124 @@ fn a_reserve_of_pulls_is_read_key_by_key() {
     ));
     assert!(wrong.contains("defaults.ratelimit.retry: \"often\" is no duration"));
 }
+
+#[test]
+fn what_defaults_say_holds_for_every_entry() {
+    use regmirror::sync::{BackupFailure, IndexForm, Platforms};
+
+    let defaults = "referrers: true, referrerFilters: [{artifactType: sbom}], referrerSlow: true, \
+                    referrerSource: r.test/from, referrerTarget: r.test/to, digestTags: true, \
+                    fastCopy: true, includeExternal: true, platformIndex: rewrite, backup: old, \
+                    backupFailure: continue, mediaTypes: [application/vnd.oci.image.index.v1+json], \
+                    hooks: {pre: {type: exec, params: [a]}, post: {type: exec, params: [b]}}";
+    let config = parse(&format!(
+        "defaults: {{{defaults}}}\nsync:\n\
+         - {{source: a, target: r.test/a, type: image, platforms: [linux/amd64]}}\n\
+         - {{source: b, target: r.test/b, type: image, platforms: [linux/amd64], \
+         referrers: false, digestTags: false, fastCheck: false, includeExternal: false, \
+         platformIndex: sparse, backupFailure: stop, forceRecursive: true, \
+         mediaTypes: [application/vnd.oci.image.manifest.v1+json], \
+         hooks: {{pre: {{type: exec, params: [c]}}}}}}\n"
+    ));
+    let [all, own] = [&config.jobs[0].policy, &config.jobs[1].policy];
+    let referrers = all.referrers.as_ref().unwrap();
+    assert_eq!(referrers.filters[0].artifact_type.as_deref(), Some("sbom"));
+    assert!(referrers.slow && all.digest_tags && all.fast_check && all.include_external);
+    let place =
+        |reference: &Option<regmirror::oci::Reference>| reference.as_ref().unwrap().to_string();
+    assert_eq!(
+        (place(&referrers.source), place(&referrers.target)),
+        ("r.test/from".to_owned(), "r.test/to".to_owned())
+    );
+    assert_eq!(
+        all.backup.as_ref().unwrap().failure,
+        BackupFailure::Continue
+    );
+    assert!(matches!(
+        all.platforms,
+        Platforms::Some {
+            index: IndexForm::Rewrite,
+            ..
+        }
+    ));
+    assert_eq!(all.media_types.len(), 1);
+    let program =
+        |hook: &Option<regmirror::sync::Hook>| hook.as_ref().map(|hook| hook.program.clone());
+    assert_eq!(
+        (
+            program(&all.hooks.pre).unwrap(),
+            program(&all.hooks.post).unwrap()
+        ),
+        ("a".to_owned(), "b".to_owned())
+    );
+
+    assert!(
+        own.referrers.is_none() && !own.digest_tags && !own.include_external && own.force_recursive
+    );
+    // The entry has the one name of it, the defaults the other.
+    assert!(!own.fast_check);
+    assert_eq!(own.backup.as_ref().unwrap().failure, BackupFailure::Stop);
+    assert!(matches!(
+        own.platforms,
+        Platforms::Some {
+            index: IndexForm::Sparse,
+            ..
+        }
+    ));
+    assert_ne!(own.media_types, all.media_types);
+    assert_eq!(program(&own.hooks.pre).unwrap(), "c");
+    assert_eq!(
+        program(&own.hooks.post).unwrap(),
+        "b",
+        "each hook by itself"
+    );
+
+    let forced = parse(
+        "defaults: {forceRecursive: yes}\nsync:\n- {source: a, target: r.test/a, type: image}\n",
+    );
+    assert!(forced.jobs[0].policy.force_recursive);
+}
+
+#[test]
+fn an_entry_is_due_by_regsync_s_rules() {
+    let due = |defaults: &str, entry: &str| {
+        let text = format!(
+            "defaults: {{{defaults}}}\nsync:\n- {{source: a, target: r.test/a, type: image, name: x, {entry}}}\n"
+        );
+        let config = parse(&text);
+        let due = config.schedules.get("x").map(ToString::to_string);
+        (due.unwrap_or_default(), config.warnings.to_string())
+    };
+    let cron = "'5 4 * * sun'";
+    for (defaults, entry, expected) in [
+        ("", "", ""),
+        ("interval: 1h", "", "@every 3600s"),
+        ("interval: 1h", "interval: 5m", "@every 300s"),
+        ("interval: 1h", &format!("schedule: {cron}"), "5 4 * * sun"),
+        (
+            "",
+            &format!("schedule: {cron}, interval: 5m"),
+            "5 4 * * sun",
+        ),
+        (&format!("schedule: {cron}"), "", "5 4 * * sun"),
+        (
+            "schedule: '@daily'",
+            &format!("schedule: {cron}"),
+            "5 4 * * sun",
+        ),
+        ("schedule: '@daily', interval: 1h", "", "@daily"),
+    ] {
+        let (due, warnings) = due(defaults, entry);
+        assert_eq!(
+            (due.as_str(), warnings.as_str()),
+            (expected, ""),
+            "{defaults} {entry}"
+        );
+    }
+    let (due, warnings) = due("schedule: '@daily'", "interval: 5m");
+    assert_eq!(due, "@daily");
+    assert!(
+        warnings.contains("sync[0].interval: has no effect: the schedule of defaults comes first"),
+        "{warnings}"
+    );
+}

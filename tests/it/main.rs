@@ -9,6 +9,7 @@ mod command_line;
 mod config_command;
 mod config_errors;
 mod config_reference;
+mod config_rows;
 mod configuration;
 mod costs;
 mod distribution_spec;

@@ -22,6 +22,6 @@ pub use name::{Host, NameError, Repository, Tag};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Location, Reference, ReferenceError, TagOrDigest};
 pub use referrers::{
-    fallback_tag, is_digest_tag, is_fallback_tag, referrers_index, with_children, with_referrer,
-    without_referrer,
+    fallback_tag, is_about_image, is_digest_tag, is_fallback_tag, referrers_index, with_children,
+    with_referrer, without_referrer,
 };

@@ -17,13 +17,21 @@ pub fn fallback_tag(subject: &Digest) -> Tag {
 
 /// Whether `tag` has the form that [`fallback_tag`] gives.
 pub fn is_fallback_tag(tag: &Tag) -> bool {
-    tag.as_str()
-        .split_once('-')
-        .is_some_and(|(algorithm, hex)| {
-            matches!(algorithm, "sha256" | "sha512")
-                && hex.len() == 64
-                && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        })
+    after_digest(tag) == Some("")
+}
+
+/// Whether `tag` is about an image, as [`is_digest_tag`] has it.
+pub fn is_about_image(tag: &Tag) -> bool {
+    after_digest(tag).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+}
+
+/// What follows the digest that a tag begins with, if it begins with one.
+fn after_digest(tag: &Tag) -> Option<&str> {
+    let (algorithm, rest) = tag.as_str().split_once('-')?;
+    let (hex, rest) = rest.split_at_checked(64)?;
+    let is_digest = matches!(algorithm, "sha256" | "sha512")
+        && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_digest.then_some(rest)
 }
 
 /// Whether `tag` is about the manifest `subject`: its fallback tag, or that with
@@ -113,6 +121,25 @@ mod tests {
         ] {
             assert!(!is_fallback_tag(&other.parse().unwrap()), "{other}");
         }
+    }
+
+    #[test]
+    fn e11_a_digest_tag_is_about_one_image() {
+        let (one, other) = (Digest::sha256(b"x"), Digest::sha256(b"y"));
+        for (ending, about) in [
+            ("", true),
+            (".sig", true),
+            ("-x", true),
+            ("_a", true),
+            ("0", false),
+            ("sig", false),
+        ] {
+            let tag: Tag = format!("{}{ending}", fallback_tag(&one)).parse().unwrap();
+            assert_eq!(is_digest_tag(&tag, &one), about, "{tag}");
+            assert_eq!(is_about_image(&tag), about, "{tag}");
+            assert!(!is_digest_tag(&tag, &other));
+        }
+        assert!(!is_about_image(&"latest".parse().unwrap()));
     }
 
     #[test]

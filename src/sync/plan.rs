@@ -16,7 +16,7 @@ use super::platforms::{Choice, Manifests, choose};
 use super::referrers::Fit;
 use super::step::{Decision, Exclusion, Failure, Step, Why, image_name, repository_name};
 use super::transfer::End;
-use crate::oci::{Digest, Repository, Tag, TagOrDigest, is_fallback_tag};
+use crate::oci::{Digest, Repository, Tag, TagOrDigest, is_about_image, is_fallback_tag};
 use crate::select::{Filter, Latest, Reason, Selection, Sort, Verdict, newest};
 use crate::store::{ErrorKind, Listing, StoreError};
 
@@ -177,7 +177,10 @@ impl<'a> Planner<'a> {
         let mut taken = Vec::new();
         let mut steps = Vec::new();
         for wanted in listed {
-            match self.excluded(&wanted, selection) {
+            // Signatures must not take the places of images.
+            let about = wanted.to.as_ref().is_some_and(is_about_image);
+            let about = about.then_some(Exclusion::AboutImage);
+            match self.excluded(&wanted, selection).or(about) {
                 Some(why) => steps.push(Ok(wanted.step(Decision::Excluded(why)))),
                 None => taken.push(wanted),
             }
@@ -227,8 +230,8 @@ impl<'a> Planner<'a> {
         if let Some(reason) = selection.excludes(tag.as_str()) {
             return Some(Exclusion::NotSelected(reason));
         }
-        let copied_with_image = self.policy.referrers.is_some() || self.policy.digest_tags;
-        (copied_with_image && is_fallback_tag(tag)).then_some(Exclusion::ReferrersTag)
+        let listed = self.policy.referrers.is_some() && is_fallback_tag(tag);
+        listed.then_some(Exclusion::ReferrersTag)
     }
 
     /// Looks at both ends, and again when one of them only wants to be left
@@ -274,7 +277,7 @@ impl<'a> Planner<'a> {
             let (tagged, current) = both.await;
             (tagged?, current?)
         };
-        let choice = self.choice(wanted, tagged).await?;
+        let choice = self.choice(wanted, tagged, current.as_ref()).await?;
         let why = match current {
             None => Why::Missing,
             Some(current) if current != choice.to => Why::Changed { from: current },
@@ -292,12 +295,27 @@ impl<'a> Planner<'a> {
 
     /// Which part of what the tag points at is wanted. Where that takes a look
     /// into it, which is a pull, one has to be left.
-    async fn choice(&self, wanted: &Wanted, tagged: Digest) -> Result<Choice, StoreError> {
+    async fn choice(
+        &self,
+        wanted: &Wanted,
+        tagged: Digest,
+        current: Option<&Digest>,
+    ) -> Result<Choice, StoreError> {
         if self.policy.platforms.takes_tags_as_they_are() {
             return Ok(Choice::whole(tagged));
         }
         let Readers { source, target, .. } = self.stores;
         let mut tagged = tagged;
+        // What the target has as well costs no pull there.
+        if current == Some(&tagged) {
+            let there = End {
+                store: target,
+                repo: &wanted.target,
+            };
+            if self.memory.manifests.read(there, &tagged).await.is_err() {
+                tracing::debug!(digest = %tagged, "the target's manifest cannot be read");
+            }
+        }
         if self.memory.manifests.get(&tagged).is_none() {
             let found = admitted((&wanted.source, &wanted.from), self.policy, source, target).await;
             tagged = found.unwrap_or(tagged);

@@ -91,6 +91,8 @@ pub enum Exclusion {
     Present,
     /// The tag lists an image's referrers, which are copied with the image.
     ReferrersTag,
+    /// The tag is about an image, and the newest images are wanted.
+    AboutImage,
 }
 
 impl fmt::Display for Exclusion {
@@ -99,6 +101,7 @@ impl fmt::Display for Exclusion {
             Self::NotSelected(reason) => reason.fmt(f),
             Self::MediaType(kind) => write!(f, "mediaTypes does not list {kind}"),
             Self::Present => f.write_str("present at the target"),
+            Self::AboutImage => f.write_str("about an image, and none itself"),
             Self::ReferrersTag => f.write_str("lists referrers, which go with their image"),
         }
     }

@@ -108,7 +108,29 @@ async fn h4_an_image_without_an_index_is_copied_as_it_is() {
         assert_eq!(failures(&summary), Vec::<String>::new());
         let found = tagged(bench.target.store(), &repo("app"), "1").await;
         assert_eq!(found.as_ref(), Some(image.digest()));
+        // That it is none is seen at the target, where it is no pull.
+        bench.clear_logs();
+        assert_eq!(
+            bench
+                .run(&[&format!("{JOB}, {more}")])
+                .await
+                .totals
+                .unchanged,
+            1
+        );
+        assert_eq!(bench.source.count("GET"), 0, "{:?}", bench.source.log());
     }
+}
+
+#[tokio::test]
+async fn a_target_with_the_whole_index_gets_the_platform_s_image() {
+    let bench = Bench::new().await;
+    let seeded = seeded(&bench).await;
+    bench.run(&[JOB]).await;
+    let summary = bench.run(&[&format!("{JOB}, platform: linux/amd64")]).await;
+    assert_eq!((failures(&summary), summary.totals.copied), (Vec::new(), 1));
+    let found = tagged(bench.target.store(), &repo("app"), "1").await;
+    assert_eq!(found.as_ref(), Some(&seeded.images["linux/amd64"]));
 }
 
 #[tokio::test]

@@ -99,10 +99,11 @@ async fn force_recursive_brings_back_what_the_target_lost() {
 }
 
 /// A hook that writes what it is told to a file, by the names of the variables.
+/// (What is spelled out here as in a configuration would be replaced.)
 fn recorder(file: &Path) -> String {
     let file = file.display();
     let script = format!(
-        "env | sort | grep ^REGMIRROR_ | cut -d= -f2 | tr '\\n' '|' >> {file}; echo >> {file}"
+        "env | sort | grep -E '^REGMIRROR_(DIGEST|HOOK|JOB|OLD_DIGEST|S.URCE|TAG|T.RGET)=' | cut -d= -f2 | tr '\\n' '|' >> {file}; echo >> {file}"
     );
     format!(
         "{{type: exec, params: [sh, -c, '{}']}}",

@@ -138,6 +138,33 @@ async fn the_latest_are_taken_by_version_or_name() {
 }
 
 #[tokio::test]
+async fn signatures_take_no_place_among_the_latest() {
+    let bench = with_tags(&["1", "2", "3"]).await;
+    let image = push_image(bench.source.store(), &repo("app"), Some("3"), &[b"3"]).await;
+    let name = format!("{}.sig", regmirror::oci::fallback_tag(image.digest()));
+    push_image(
+        bench.source.store(),
+        &repo("app"),
+        Some(&name),
+        &[b"signature"],
+    )
+    .await;
+    let job = format!("{ALL}, tags: {{latest: 2, sort: name}}, digestTags: true");
+    assert_eq!(taken(&bench, &job, &["1", "2", "3"]).await, ["2", "3"]);
+    assert!(
+        tagged(bench.target.store(), &repo("app"), &name)
+            .await
+            .is_some(),
+        "with its image"
+    );
+    let told = reasons(&bench, &job).await;
+    assert!(
+        told.contains(&format!("{name}: about an image, and none itself")),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
 async fn the_latest_are_taken_by_when_they_were_created() {
     let bench = Bench::new().await;
     let (store, app) = (bench.source.store(), repo("app"));

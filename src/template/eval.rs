@@ -201,7 +201,7 @@ impl Eval<'_> {
     fn write(&mut self, text: &str, secret: bool, offset: usize) -> Evaluated<()> {
         self.step(offset)?;
         self.make(text.len(), offset)?;
-        self.secret |= secret || (self.decided && !text.is_empty());
+        self.secret |= secret;
         self.out.push_str(text);
         Ok(())
     }

@@ -7,6 +7,7 @@
 mod content;
 mod embedded;
 mod layouts;
+mod platforms;
 mod programs;
 mod registries;
 mod routes;

@@ -54,6 +54,17 @@ async fn path_prefix_stands_before_every_repository() {
     assert!(summary.runs[0].tags[0].target.ends_with("/app:1"));
     assert!(!summary.runs[0].tags[0].target.contains("mirror"));
 
+    bench
+        .source
+        .on("GET", "/manifests/", usize::MAX, Fault::reply(403, &[], ""));
+    push_index(bench.source.store(), &repo("proxy/hub/app"), "2").await;
+    let said = failures(&bench.run_text(&text("", prefixes.0, prefixes.1, ALL)).await);
+    assert!(
+        said[0].contains("/app@sha256") && !said[0].contains("proxy"),
+        "{said:?}"
+    );
+    bench.source.heal();
+
     // A registry that is listed has what is below the prefix.
     let whole = "source: SOURCE, target: TARGET/all, type: registry";
     let summary = bench
@@ -65,7 +76,7 @@ async fn path_prefix_stands_before_every_repository() {
             .await
             .is_some()
     );
-    assert_eq!(summary.totals.copied, 1, "not what is elsewhere");
+    assert_eq!(summary.totals.copied, 2, "not what is elsewhere");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -100,6 +100,16 @@ impl Report {
 
 /// Runs `regmirror once` on a configuration of one job. It has to succeed.
 pub(super) fn once(kind: &str, source: &str, target: &str) -> Report {
+    let output = attempt(kind, source, target, "");
+    let printed = String::from_utf8(output.stdout).expect("regmirror prints text");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}{said}");
+    report(&printed)
+}
+
+/// Runs `regmirror once` on a configuration of one job, `more` of which is in
+/// YAML's flow style.
+pub(super) fn attempt(kind: &str, source: &str, target: &str, more: &str) -> Output {
     let hosts = [source, target].into_iter().filter_map(|reference| {
         let host = reference.split('/').next()?;
         (!reference.contains("://")).then_some(host)
@@ -111,18 +121,18 @@ pub(super) fn once(kind: &str, source: &str, target: &str) -> Report {
         "version: 1\n\
          creds:\n{creds}\
          defaults: {{skipDockerConfig: true, referrers: true}}\n\
-         sync:\n  - {{name: job, type: {kind}, source: '{source}', target: '{target}'}}\n",
+         sync:\n  - {{name: job, type: {kind}, source: '{source}', target: '{target}'{more}}}\n",
     );
     let dir = tempfile::tempdir().expect("a directory");
     let config = dir.path().join("config.yml");
     fs::write(&config, text).expect("the configuration is written");
     let config = config.to_str().expect("a path that is text");
-    let printed = run(&mut regmirror(&["once", "-c", config]));
-    report(&String::from_utf8(printed).expect("regmirror prints text"))
+    let mut command = regmirror(&["once", "-c", config]);
+    command.stdin(Stdio::null()).output().expect("it runs")
 }
 
 /// Reads the row below the heading: `job  copied  unchanged  excluded  failed  sent`.
-fn report(printed: &str) -> Report {
+pub(super) fn report(printed: &str) -> Report {
     let row = printed.lines().nth(1);
     let cells: Vec<&str> = row.unwrap_or_default().split_whitespace().collect();
     let ["job", copied, unchanged, _excluded, "0", sent @ ..] = cells.as_slice() else {

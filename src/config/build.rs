@@ -54,8 +54,8 @@ pub(super) fn config(
     let defaults = &raw.defaults;
     schedule(
         "defaults",
-        &defaults.interval,
-        &defaults.schedule,
+        &defaults.policy.interval,
+        &defaults.policy.schedule,
         &mut findings,
     );
     let mut names = HashSet::new();
@@ -66,8 +66,13 @@ pub(super) fn config(
         let (entry, inherited) = inherit(entry, &raw.defaults);
         let known = findings.0.len();
         let at = format!("sync[{number}]");
-        let due = schedule(&at, &entry.interval, &entry.schedule, &mut findings);
-        if inherited.contains(&"schedule") && entry.interval.is_some() {
+        let due = schedule(
+            &at,
+            &entry.policy.interval,
+            &entry.policy.schedule,
+            &mut findings,
+        );
+        if inherited.contains(&"schedule") && entry.policy.interval.is_some() {
             let message = "has no effect: the schedule of defaults comes first, as in regsync";
             findings.caution(format!("{at}.interval"), message);
         }

@@ -16,15 +16,15 @@ pub(super) fn inherit(
     let mut inherited = Vec::new();
     macro_rules! take {
         ($($name:literal $($field:ident).+ if $missing:expr;)*) => {$(
-            let given = &defaults.$($field).+;
-            if $missing(&entry.$($field).+) && !$missing(given) {
-                entry.$($field).+ = given.clone();
+            let given = &defaults.policy.$($field).+;
+            if $missing(&entry.policy.$($field).+) && !$missing(given) {
+                entry.policy.$($field).+ = given.clone();
                 inherited.push($name);
             }
         )*};
     }
     // A schedule of the defaults comes before an interval of the entry.
-    let scheduled = !blank(&entry.schedule) || !blank(&defaults.schedule);
+    let scheduled = !blank(&entry.policy.schedule) || !blank(&defaults.policy.schedule);
     take! {
         "schedule" schedule if blank;
         "backup" backup if blank;
@@ -134,32 +134,32 @@ fn general(mut defaults: raw::Defaults) -> raw::Defaults {
 }
 
 fn fill_entry(entry: &mut raw::Sync) {
-    let raw::RateLimit { min, retry } = &mut entry.ratelimit;
+    let raw::RateLimit { min, retry } = &mut entry.policy.ratelimit;
     fill(min, 0);
     fill_text(retry, &seconds(RateLimit::RETRY));
-    if !blank(&entry.backup) {
-        fill_text(&mut entry.backup_failure, "stop");
+    if !blank(&entry.policy.backup) {
+        fill_text(&mut entry.policy.backup_failure, "stop");
     }
     if !entry.platforms.is_empty() {
-        fill_text(&mut entry.platform_index, "sparse");
+        fill_text(&mut entry.policy.platform_index, "sparse");
     }
     if entry.tags.latest.is_some() {
         fill_text(&mut entry.tags.sort, "semver");
     }
-    if entry.media_types.is_empty() {
+    if entry.policy.media_types.is_empty() {
         let types = Policy::MEDIA_TYPES.iter();
-        entry.media_types = types.map(ToString::to_string).collect();
+        entry.policy.media_types = types.map(ToString::to_string).collect();
     }
-    if let Some(fast) = entry.fast_copy.take() {
-        fill(&mut entry.fast_check, fast);
+    if let Some(fast) = entry.policy.fast_copy.take() {
+        fill(&mut entry.policy.fast_check, fast);
     }
     for flag in [
-        &mut entry.referrers,
-        &mut entry.referrer_slow,
-        &mut entry.digest_tags,
-        &mut entry.fast_check,
-        &mut entry.force_recursive,
-        &mut entry.include_external,
+        &mut entry.policy.referrers,
+        &mut entry.policy.referrer_slow,
+        &mut entry.policy.digest_tags,
+        &mut entry.policy.fast_check,
+        &mut entry.policy.force_recursive,
+        &mut entry.policy.include_external,
     ] {
         fill(flag, false);
     }

@@ -120,6 +120,32 @@ pub(super) struct Creds {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Defaults {
+    #[serde(flatten)]
+    pub(super) policy: Policy,
+    /// Images copied at once, over all jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) parallel: Option<i64>,
+    /// The largest chunk in bytes that a registry may ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) blob_limit: Option<i64>,
+    /// How many manifests and referrer lists of each registry are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cache_count: Option<i64>,
+    /// How long they are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cache_time: Option<String>,
+    /// Do not look at docker's configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) skip_docker_config: Option<bool>,
+    /// What to call ourselves in requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user_agent: Option<String>,
+}
+
+/// What may stand in an entry, and in `defaults` for all of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Policy {
     /// Where the image behind a target tag goes before the tag moves: a tag, or
     /// a full reference. A template.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,9 +163,6 @@ pub(super) struct Defaults {
     /// The pulls that are left to others.
     #[serde(skip_serializing_if = "is_default")]
     pub(super) ratelimit: RateLimit,
-    /// Images copied at once, over all jobs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) parallel: Option<i64>,
     /// Copy what refers to an image by its `subject`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) referrers: Option<bool>,
@@ -182,21 +205,6 @@ pub(super) struct Defaults {
     /// Programs that are run around a copy.
     #[serde(skip_serializing_if = "is_default")]
     pub(super) hooks: Hooks,
-    /// The largest chunk in bytes that a registry may ask for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) blob_limit: Option<i64>,
-    /// How many manifests and referrer lists of each registry are kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cache_count: Option<i64>,
-    /// How long they are kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cache_time: Option<String>,
-    /// Do not look at docker's configuration.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) skip_docker_config: Option<bool>,
-    /// What to call ourselves in requests.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) user_agent: Option<String>,
 }
 
 /// One job.
@@ -231,65 +239,8 @@ pub(super) struct Sync {
     /// Copy only these platforms of an index.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) platforms: Vec<String>,
-    /// What becomes of an index of which only `platforms` are copied.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["sparse", "rewrite"]))]
-    pub(super) platform_index: Option<String>,
-    /// Where the image behind a target tag goes before the tag moves: a tag, or
-    /// a full reference. A template.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) backup: Option<String>,
-    /// What happens to a tag whose backup failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["stop", "continue"]))]
-    pub(super) backup_failure: Option<String>,
-    /// The time between two runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) interval: Option<String>,
-    /// When to run, as cron has it; wins over `interval`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) schedule: Option<String>,
-    /// The pulls that are left to others.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(super) ratelimit: RateLimit,
-    /// Copy what refers to an image by its `subject`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) referrers: Option<bool>,
-    /// Only these referrers; one that fits any filter is copied.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) referrer_filters: Option<Vec<ReferrerFilter>>,
-    /// The repository that referrers are read from, when not the source.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) referrer_source: Option<String>,
-    /// The repository that referrers are written to, when not the target.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) referrer_target: Option<String>,
-    /// Read each referrer's manifest when the listing lacks annotations.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) referrer_slow: Option<bool>,
-    /// Copy the tags `sha256-<hex>*` of an image, cosign's `.sig`, `.att` and
-    /// `.sbom`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) digest_tags: Option<bool>,
-    /// A target with the same digest is up to date, whatever refers to it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) fast_check: Option<bool>,
-    /// regsync's documentation has this name for `fastCheck`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("deprecated" = true))]
-    pub(super) fast_copy: Option<bool>,
-    /// Look for every child and blob even if the target's digest is the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) force_recursive: Option<bool>,
-    /// Copy layers that carry `urls`, too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) include_external: Option<bool>,
-    /// The types of manifests that are copied; others are skipped.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) media_types: Vec<String>,
-    /// Programs that are run around a copy.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(super) hooks: Hooks,
+    #[serde(flatten)]
+    pub(super) policy: Policy,
 }
 
 /// The pulls that are left to others.

@@ -88,7 +88,7 @@ pub(super) fn entry_value(entry: &raw::Sync) -> Value {
     let sets: Vec<Value> = sets
         .map(|tags| set(&tags.allow, &tags.deny, &tags.semver_range))
         .collect();
-    let filters = entry.referrer_filters.iter().flatten();
+    let filters = entry.policy.referrer_filters.iter().flatten();
     let filters: Vec<Value> = filters
         .map(|filter| {
             Value::map([
@@ -109,36 +109,36 @@ pub(super) fn entry_value(entry: &raw::Sync) -> Value {
         ("Tags", set(&tags.allow, &tags.deny, &tags.semver_range)),
         ("TagSets", sets.into()),
         ("Repos", set(&entry.repos.allow, &entry.repos.deny, &[])),
-        ("DigestTags", flag(entry.digest_tags)),
-        ("Referrers", flag(entry.referrers)),
+        ("DigestTags", flag(entry.policy.digest_tags)),
+        ("Referrers", flag(entry.policy.referrers)),
         ("ReferrerFilters", filters.into()),
-        ("ReferrerSlow", flag(entry.referrer_slow)),
-        ("ReferrerSrc", text(&entry.referrer_source)),
-        ("ReferrerTgt", text(&entry.referrer_target)),
-        ("ReferrerSource", text(&entry.referrer_source)),
-        ("ReferrerTarget", text(&entry.referrer_target)),
+        ("ReferrerSlow", flag(entry.policy.referrer_slow)),
+        ("ReferrerSrc", text(&entry.policy.referrer_source)),
+        ("ReferrerTgt", text(&entry.policy.referrer_target)),
+        ("ReferrerSource", text(&entry.policy.referrer_source)),
+        ("ReferrerTarget", text(&entry.policy.referrer_target)),
         ("Platform", text(&entry.platform)),
         ("Platforms", list(&entry.platforms)),
-        ("FastCheck", flag(entry.fast_check)),
-        ("ForceRecursive", flag(entry.force_recursive)),
-        ("IncludeExternal", flag(entry.include_external)),
-        ("Backup", text(&entry.backup)),
-        ("Interval", text(&entry.interval)),
-        ("Schedule", text(&entry.schedule)),
+        ("FastCheck", flag(entry.policy.fast_check)),
+        ("ForceRecursive", flag(entry.policy.force_recursive)),
+        ("IncludeExternal", flag(entry.policy.include_external)),
+        ("Backup", text(&entry.policy.backup)),
+        ("Interval", text(&entry.policy.interval)),
+        ("Schedule", text(&entry.policy.schedule)),
         (
             "RateLimit",
             Value::map([
-                ("Min", Value::from(entry.ratelimit.min.unwrap_or(0))),
-                ("Retry", text(&entry.ratelimit.retry)),
+                ("Min", Value::from(entry.policy.ratelimit.min.unwrap_or(0))),
+                ("Retry", text(&entry.policy.ratelimit.retry)),
             ]),
         ),
-        ("MediaTypes", list(&entry.media_types)),
+        ("MediaTypes", list(&entry.policy.media_types)),
         (
             "Hooks",
             Value::map([
-                ("Pre", hook(&entry.hooks.pre)),
-                ("Post", hook(&entry.hooks.post)),
-                ("Unchanged", hook(&entry.hooks.unchanged)),
+                ("Pre", hook(&entry.policy.hooks.pre)),
+                ("Post", hook(&entry.policy.hooks.post)),
+                ("Unchanged", hook(&entry.policy.hooks.unchanged)),
             ]),
         ),
     ])

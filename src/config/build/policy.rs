@@ -27,11 +27,15 @@ pub(super) fn policy(
 ) -> Option<Policy> {
     let raw = entry.raw;
     let known = findings.errors();
-    let fast_check = raw.fast_check.or(raw.fast_copy).unwrap_or(false);
-    if raw.fast_copy.is_some() {
+    let fast_check = raw
+        .policy
+        .fast_check
+        .or(raw.policy.fast_copy)
+        .unwrap_or(false);
+    if raw.policy.fast_copy.is_some() {
         findings.deprecated(entry.at("fastCopy"), "is called fastCheck");
     }
-    let force_recursive = raw.force_recursive.unwrap_or(false);
+    let force_recursive = raw.policy.force_recursive.unwrap_or(false);
     if fast_check && force_recursive {
         let message = "has no effect with forceRecursive, which looks through everything";
         findings.warn(entry.at("fastCheck"), message);
@@ -39,10 +43,10 @@ pub(super) fn policy(
     let policy = Policy {
         backup: backup(entry, expanded, scope, expander, findings),
         referrers: referrers(entry, expanded, expander, findings),
-        digest_tags: raw.digest_tags.unwrap_or(false),
+        digest_tags: raw.policy.digest_tags.unwrap_or(false),
         fast_check,
         force_recursive,
-        include_external: raw.include_external.unwrap_or(false),
+        include_external: raw.policy.include_external.unwrap_or(false),
         media_types: media_types(entry, findings),
         platforms: platforms(entry, findings),
         hooks: hooks(entry, findings),
@@ -62,12 +66,18 @@ fn backup(
     findings: &mut Findings,
 ) -> Option<Backup> {
     let at = entry.at("backup");
-    let failure = match entry.raw.backup_failure.as_deref() {
+    let failure = match entry.raw.policy.backup_failure.as_deref() {
         Some("continue") => BackupFailure::Continue,
         _ => BackupFailure::Stop,
     };
-    let Some(text) = entry.raw.backup.as_ref().filter(|text| !text.is_empty()) else {
-        if entry.raw.backup_failure.is_some() {
+    let Some(text) = entry
+        .raw
+        .policy
+        .backup
+        .as_ref()
+        .filter(|text| !text.is_empty())
+    else {
+        if entry.raw.policy.backup_failure.is_some() {
             findings.warn(entry.at("backupFailure"), "has no effect without backup");
         }
         return None;
@@ -154,19 +164,20 @@ fn referrers(
         }
         Some(reference)
     };
-    let source = place("referrerSource", &raw.referrer_source, findings);
-    let target = place("referrerTarget", &raw.referrer_target, findings);
-    if !raw.referrers.unwrap_or(false) {
+    let source = place("referrerSource", &raw.policy.referrer_source, findings);
+    let target = place("referrerTarget", &raw.policy.referrer_target, findings);
+    if !raw.policy.referrers.unwrap_or(false) {
         let given = [
             (
                 "referrerFilters",
-                raw.referrer_filters
+                raw.policy
+                    .referrer_filters
                     .as_ref()
                     .is_some_and(|list| !list.is_empty()),
             ),
             ("referrerSource", source.is_some()),
             ("referrerTarget", target.is_some()),
-            ("referrerSlow", raw.referrer_slow == Some(true)),
+            ("referrerSlow", raw.policy.referrer_slow == Some(true)),
         ];
         for (key, _) in given.iter().filter(|(_, given)| *given) {
             findings.warn(entry.at(key), "has no effect without referrers: true");
@@ -174,7 +185,7 @@ fn referrers(
         return None;
     }
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let filters = raw.referrer_filters.iter().flatten();
+    let filters = raw.policy.referrer_filters.iter().flatten();
     Some(Referrers {
         filters: filters
             .map(|filter| ReferrerFilter {
@@ -184,16 +195,16 @@ fn referrers(
             .collect(),
         source,
         target,
-        slow: raw.referrer_slow.unwrap_or(false),
+        slow: raw.policy.referrer_slow.unwrap_or(false),
     })
 }
 
 fn media_types(entry: &Entry<'_>, findings: &mut Findings) -> Vec<MediaType> {
-    if entry.raw.media_types.is_empty() {
+    if entry.raw.policy.media_types.is_empty() {
         return Policy::MEDIA_TYPES.to_vec();
     }
-    let mut types = Vec::with_capacity(entry.raw.media_types.len());
-    for (number, text) in entry.raw.media_types.iter().enumerate() {
+    let mut types = Vec::with_capacity(entry.raw.policy.media_types.len());
+    for (number, text) in entry.raw.policy.media_types.iter().enumerate() {
         let kind = MediaType::new(text);
         let at = entry.at(&format!("mediaTypes[{number}]"));
         if !kind.is_well_formed() {
@@ -218,10 +229,10 @@ fn platforms(entry: &Entry<'_>, findings: &mut Findings) -> Platforms {
         let at = entry.at(&format!("platforms[{number}]"));
         several.extend(findings.keep(&at, text.parse::<Platform>()));
     }
-    if raw.platform_index.is_some() && raw.platforms.is_empty() {
+    if raw.policy.platform_index.is_some() && raw.platforms.is_empty() {
         findings.warn(entry.at("platformIndex"), "has no effect without platforms");
     }
-    let index = match raw.platform_index.as_deref() {
+    let index = match raw.policy.platform_index.as_deref() {
         Some("rewrite") => IndexForm::Rewrite,
         _ => IndexForm::Sparse,
     };
@@ -269,15 +280,15 @@ fn hooks(entry: &Entry<'_>, findings: &mut Findings) -> Hooks {
         })
     };
     Hooks {
-        pre: hook("pre", &entry.raw.hooks.pre),
-        post: hook("post", &entry.raw.hooks.post),
-        unchanged: hook("unchanged", &entry.raw.hooks.unchanged),
+        pre: hook("pre", &entry.raw.policy.hooks.pre),
+        post: hook("post", &entry.raw.policy.hooks.post),
+        unchanged: hook("unchanged", &entry.raw.policy.hooks.unchanged),
     }
 }
 
 /// The reserve of pulls. regsync takes 0 for "not given".
 fn rate_limit(entry: &Entry<'_>, findings: &mut Findings) -> Option<RateLimit> {
-    let raw::RateLimit { min, retry } = &entry.raw.ratelimit;
+    let raw::RateLimit { min, retry } = &entry.raw.policy.ratelimit;
     let min = u64::try_from(min.unwrap_or(0));
     if min.is_err() {
         findings.add(entry.at("ratelimit.min"), "expected a number of pulls");

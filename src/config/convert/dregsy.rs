@@ -64,7 +64,7 @@ pub(super) fn convert(draft: &mut Draft, text: &str) -> Result<(), ConvertError>
                 false => task.name.clone(),
             });
             match task.interval {
-                Some(seconds) if seconds > 0 => job.interval = Some(format!("{seconds}s")),
+                Some(seconds) if seconds > 0 => job.policy.interval = Some(format!("{seconds}s")),
                 _ => draft.remark(format!(
                     "{}: it has no interval and is run by `once`; give it an interval or a \
                      schedule for the daemon",

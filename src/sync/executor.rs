@@ -23,6 +23,9 @@ use super::transfer::{End, Shared, Transfers};
 use crate::oci::{Digest, Tag, TagOrDigest};
 use crate::store::{ErrorKind, Sink, Source, StoreError};
 
+/// How often a tag that others move is looked at before it counts as failed.
+const KEEPS: usize = 4;
+
 /// How much is done at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -165,11 +168,13 @@ impl Executor {
         } = run;
         let (source, target) = (&*stores.source, &*stores.target);
         let mut choice = planned.clone();
+        // What the tag points at by now, if somebody looked again.
+        let mut now = None;
         let mut attempt = 1;
         loop {
             let image = (&step.source, &step.from);
             let admitted = admission::admitted(image, &job.policy, source, target);
-            let now = stop.run_until_cancelled(admitted).await?;
+            now = stop.run_until_cancelled(admitted).await?.or(now);
             let slot = self.slots.acquire().await.expect("slots are never closed");
             if stop.is_cancelled() {
                 return None;
@@ -179,9 +184,9 @@ impl Executor {
                 continue;
             }
             let copy = async {
-                if let Some(now) = now.filter(|now| *now != choice.tagged) {
+                if let Some(now) = now.as_ref().filter(|now| **now != choice.tagged) {
                     let source = source_of(step, stores);
-                    choice = choose(&job.policy, source, &now, &run.memory.manifests).await?;
+                    choice = choose(&job.policy, source, now, &run.memory.manifests).await?;
                 }
                 self.copy(step, &choice, why, run).await
             };
@@ -357,9 +362,6 @@ impl Executor {
         }
     }
 }
-
-/// How often a tag that others move is looked at before it counts as failed.
-const KEEPS: usize = 4;
 
 /// What became of an image that was to be copied.
 enum Done {

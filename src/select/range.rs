@@ -63,7 +63,10 @@ impl Range {
     pub fn takes(&self, version: &Version) -> bool {
         self.alternatives.iter().any(|bounds| {
             let named = |bound: &Bound| {
-                bound.version.is_pre_release() && bound.version.is_of_release(version)
+                // Who does not want one asks for no other of its release.
+                bound.operator != Operator::Other
+                    && bound.version.is_pre_release()
+                    && bound.version.is_of_release(version)
             };
             bounds.iter().all(|bound| bound.holds(version))
                 && (!version.is_pre_release() || bounds.iter().any(named))
@@ -105,14 +108,18 @@ fn alternative(text: &str) -> Result<Vec<Bound>, String> {
         let (from, to) = (Partial::parse(from.trim())?, Partial::parse(to.trim())?);
         let mut bounds = vec![bound(Operator::AtLeast, from.lowest())];
         // `1.2 - 1.4` has all of 1.4, `1.2 - 1.4.5` ends with it.
-        bounds.push(match to.beyond(to.given()) {
-            Some(beyond) if to.given() < 3 => bound(Operator::Less, beyond),
-            _ => bound(Operator::AtMost, to.lowest()),
-        });
+        let whole = to.open || (to.given() < 3 && !to.version.is_pre_release());
+        match to.beyond(to.given()) {
+            Some(beyond) if whole => bounds.push(bound(Operator::Less, beyond)),
+            None if to.open => {}
+            _ => bounds.push(bound(Operator::AtMost, to.lowest())),
+        }
         return Ok(bounds);
     }
     let mut bounds = Vec::new();
-    let mut words = text.split([' ', '\t', ',']).filter(|word| !word.is_empty());
+    let mut words = text
+        .split(|c: char| c.is_whitespace() || c == ',')
+        .filter(|word| !word.is_empty());
     while let Some(word) = words.next() {
         let version = word.trim_start_matches(['<', '>', '=', '~', '^', '!']);
         let operator = &word[..word.len() - version.len()];
@@ -125,7 +132,7 @@ fn alternative(text: &str) -> Result<Vec<Bound>, String> {
         };
         comparator(operator, &Partial::parse(version)?, &mut bounds)?;
     }
-    match bounds.is_empty() && text.trim().is_empty() {
+    match bounds.is_empty() {
         true => Err("an alternative is empty".to_owned()),
         false => Ok(bounds),
     }
@@ -155,6 +162,7 @@ fn comparator(operator: &str, partial: &Partial, bounds: &mut Vec<Bound>) -> Res
         ">=" => bounds.push(bound(Operator::AtLeast, lowest)),
         "<=" => bounds.push(match partial.beyond(given) {
             Some(beyond) if partial.open => bound(Operator::Less, beyond),
+            None if partial.open => bound(Operator::AtLeast, lowest),
             _ => bound(Operator::AtMost, lowest),
         }),
         ">" => bounds.push(match partial.beyond(given) {
@@ -258,6 +266,15 @@ mod tests {
                 "2.0.0-rc.2 2.0.0 2.5",
                 "2.1.0-rc.1 2.0.0-beta 3.0.0-rc.1",
             ),
+            (
+                "1.2-rc1 - 1.3-rc1",
+                "1.2-rc2 1.2 1.3-rc1",
+                "1.3 1.3-rc2 1.2-rc0",
+            ),
+            ("1 - *", "1 99", "0.9"),
+            ("<=*", "0 99", "1.0-rc1"),
+            (">=1 !=1.2-rc1", "1.2 1", "1.2-rc1 1.2-rc2"),
+            (">=1.0\n<2\n", "1.5", "2"),
             ("2.0.0-rc.1", "2.0.0-rc.1", "2.0.0-rc.2 2.0.0"),
             (">=1.18446744073709551615", "1.18446744073709551615", "1.0"),
         ] {
@@ -276,6 +293,7 @@ mod tests {
         for (range, part) in [
             ("", "an alternative is empty"),
             ("^1 ||", "an alternative is empty"),
+            (",", "an alternative is empty"),
             (">=", "no version follows \">=\""),
             ("latest", "\"latest\" is no version"),
             (">=1.0 <two", "\"two\" is no version"),

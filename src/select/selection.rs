@@ -52,8 +52,8 @@ pub enum Sort {
 pub enum Reason {
     /// It is no version, and a range asks for one.
     NoVersion,
-    /// No range has its version.
-    OutOfRange,
+    /// No range has its version. These are they.
+    OutOfRange(String),
     /// No pattern of the allow list matches.
     NotAllowed,
     /// This pattern of the deny list matches.
@@ -66,7 +66,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoVersion => f.write_str("no version, which semverRange asks for"),
-            Self::OutOfRange => f.write_str("no semverRange has its version"),
+            Self::OutOfRange(ranges) => write!(f, "its version is not in {ranges}"),
             Self::NotAllowed => f.write_str("no allow pattern matches"),
             Self::Denied(pattern) => write!(f, "denied by {pattern}"),
             Self::Older(count) => write!(f, "not among the latest {count}"),
@@ -95,7 +95,8 @@ impl TagSet {
                 return Some(Reason::NoVersion);
             };
             if !self.ranges.iter().any(|range| range.takes(&version)) {
-                return Some(Reason::OutOfRange);
+                let ranges: Vec<String> = self.ranges.iter().map(ToString::to_string).collect();
+                return Some(Reason::OutOfRange(ranges.join(" || ")));
             }
         }
         match self.filter.judge(tag) {
@@ -166,7 +167,7 @@ mod tests {
             ("1.2", None),
             ("v3.1", None),
             ("latest", Some(Reason::NoVersion)),
-            ("2.0", Some(Reason::OutOfRange)),
+            ("2.0", Some(Reason::OutOfRange("^1 || ^3".to_owned()))),
             ("1.13", Some(Reason::Denied(".*\\.13".to_owned()))),
         ] {
             assert_eq!(selection.excludes(tag), reason, "{tag}");

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 /// A version: `v1.27.3`, `3.5`, `2.0.0-rc.1`. It has any number of parts, for
 /// tags do; those that are missing are 0.
 ///
-/// The order is that of Semantic Versioning 2.0.0, section 11.
+/// The order is that of Semantic Versioning 2.0.0, section 11, but that numbers
+/// within a word count as such, as for regsync: `rc9` comes before `rc10`.
 #[derive(Debug, Clone)]
 pub struct Version {
     parts: Vec<u64>,
@@ -16,7 +17,8 @@ pub struct Version {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Identifier {
     Number(u64),
-    Word(String),
+    /// Letters, and the number after them, as often as there are some.
+    Word(Vec<(String, Option<u64>)>),
 }
 
 impl Version {
@@ -101,12 +103,36 @@ fn identifiers(text: &str) -> Option<Vec<Identifier>> {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let identifiers = text.split('.').map(|part| match number(part) {
         Some(number) => Some(Identifier::Number(number)),
-        None if !part.is_empty() && part.chars().all(known) => {
-            Some(Identifier::Word(part.to_owned()))
-        }
+        None if !part.is_empty() && part.chars().all(known) => Some(Identifier::Word(pieces(part))),
         None => None,
     });
     identifiers.collect()
+}
+
+/// `rc10b` to `rc` 10 and `b`. Digits that are no number stay what they are.
+fn pieces(word: &str) -> Vec<(String, Option<u64>)> {
+    let mut pieces = Vec::new();
+    let mut rest = word;
+    let mut letters = String::new();
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        letters.push_str(&rest[..digits]);
+        rest = &rest[digits..];
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        match rest[..end].parse() {
+            Ok(number) => pieces.push((std::mem::take(&mut letters), Some(number))),
+            Err(_) => letters.push_str(&rest[..end]),
+        }
+        rest = &rest[end..];
+    }
+    if !letters.is_empty() {
+        pieces.push((letters, None));
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -126,6 +152,9 @@ mod tests {
             "1.0.0-beta.2",
             "1.0.0-beta.11",
             "1.0.0-rc.1",
+            "1.0.0-rc9",
+            "1.0.0-rc10",
+            "1.0.0-rc10b",
             "1",
             "v1.0.1",
             "1.0.1.1",
@@ -174,7 +203,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_is_total(
-            texts in prop::array::uniform3("v?[0-3](\\.[0-3]){0,3}(-[a-b0-2]{1,2}(\\.[a-b0-2]{1,2}){0,2})?"),
+            texts in prop::array::uniform3("v?[0-3](\\.[0-3]){0,3}(-[a-b0-2]{1,3}(\\.[a-b0-2]{1,3}){0,2})?"),
             any: String,
         ) {
             let _ = Version::parse(&any);

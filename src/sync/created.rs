@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 use super::platforms::Manifests;
 use super::transfer::End;
-use crate::oci::{Content, Manifest, TagOrDigest};
-use crate::store::{Source, StoreError};
+use crate::oci::{Content, Descriptor, Manifest, MediaType, TagOrDigest};
+use crate::store::{ErrorKind, Source, StoreError};
 
 /// The annotation that says it without a look at the configuration.
 const ANNOTATION: &str = "org.opencontainers.image.created";
@@ -20,47 +20,77 @@ struct Config {
 }
 
 /// The seconds since 1970 at which an image was created, or the first image of
-/// an index; `None` when it does not say. Source: OCI image-spec 1.1,
-/// `config.md#properties`.
+/// an index; `None` when it does not say, or what says it is not there. Source:
+/// OCI image-spec 1.1, `config.md#properties`.
 ///
 /// # Errors
 ///
-/// When it cannot be read.
+/// When it cannot be read: others would pass for newer.
 pub(super) async fn created(
     source: End<'_, dyn Source>,
     image: &TagOrDigest,
     manifests: &Manifests,
 ) -> Result<Option<i64>, StoreError> {
-    let Some(digest) = source.store.resolve(source.repo, image).await? else {
+    let Some(digest) = source.store.find(source.repo, image).await? else {
         return Ok(None);
     };
-    let manifest = manifests.read(source, &digest).await?;
-    if let Some(seconds) = manifest.annotation(ANNOTATION).and_then(seconds) {
-        return Ok(Some(seconds));
-    }
-    let image = match first_image(&manifest) {
-        Some(child) => manifests.read(source, child).await?,
-        None => manifest,
+    let Some(manifest) = there(manifests.read(source, &digest).await)? else {
+        return Ok(None);
     };
-    if let Some(seconds) = image.annotation(ANNOTATION).and_then(seconds) {
+    if let Some(seconds) = annotated(&manifest) {
         return Ok(Some(seconds));
     }
+    if !manifest.media_type().is_index() {
+        return configured(source, &manifest).await;
+    }
+    for child in manifest.children().iter().filter(|child| is_image(child)) {
+        // A sparse index has not all of them.
+        if let Some(image) = there(manifests.read(source, &child.digest).await)? {
+            return match annotated(&image) {
+                Some(seconds) => Ok(Some(seconds)),
+                None => configured(source, &image).await,
+            };
+        }
+    }
+    Ok(None)
+}
+
+/// What an image's configuration says.
+async fn configured(
+    source: End<'_, dyn Source>,
+    image: &Manifest,
+) -> Result<Option<i64>, StoreError> {
     let Content::Image { config, .. } = image.content() else {
         return Ok(None);
     };
-    if config.size > MAX_CONFIG {
+    let known = [MediaType::OCI_CONFIG, MediaType::DOCKER_CONFIG];
+    if !known.contains(&config.media_type) || config.size > MAX_CONFIG {
         return Ok(None);
     }
-    let config = source.store.blob(source.repo, config).await?;
-    let config = config.into_bytes().await?;
-    let config = serde_json::from_slice::<Config>(&config).ok();
+    let Some(blob) = there(source.store.blob(source.repo, config).await)? else {
+        return Ok(None);
+    };
+    let config = serde_json::from_slice::<Config>(&blob.into_bytes().await?).ok();
     Ok(config.and_then(|config| seconds(&config.created?)))
 }
 
-fn first_image(manifest: &Manifest) -> Option<&crate::oci::Digest> {
-    let mut children = manifest.children().iter();
-    let image = children.find(|child| child.media_type.is_image())?;
-    Some(&image.digest)
+/// What is not there, or cannot be copied anyway, has no date.
+fn there<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Schema1) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an index lists an image here, and not an attestation about one.
+fn is_image(child: &Descriptor) -> bool {
+    let attestation = child.annotation("vnd.docker.reference.type").is_some();
+    child.media_type.is_image() && !attestation
+}
+
+fn annotated(manifest: &Manifest) -> Option<i64> {
+    manifest.annotation(ANNOTATION).and_then(seconds)
 }
 
 fn seconds(text: &str) -> Option<i64> {

@@ -185,26 +185,16 @@ impl<'a> Planner<'a> {
                 None => taken.push(wanted),
             }
         }
-        let dated: Result<Vec<(Wanted, Option<i64>)>, Failure> = match latest.sort {
-            Sort::Created => {
+        let needed = latest.sort == Sort::Created && taken.len() > latest.count.get();
+        let dated: Result<Vec<(Wanted, Option<i64>)>, Failure> = match needed {
+            true => {
                 let dates = taken.into_iter().map(|wanted| async move {
-                    let source = End {
-                        store: self.stores.source,
-                        repo: &wanted.source,
-                    };
-                    let created = created(source, &wanted.from, &self.memory.manifests).await;
-                    let subject = || image_name(source.store.name(), source.repo, &wanted.from);
-                    let date = created.map_err(|error| Failure {
-                        subject: subject(),
-                        error,
-                    })?;
+                    let date = self.patiently(&wanted, || self.created(&wanted)).await?;
                     Ok((wanted, date))
                 });
                 stream::iter(dates).buffered(LOOKUPS).try_collect().await
             }
-            Sort::Semver | Sort::Name => {
-                Ok(taken.into_iter().map(|wanted| (wanted, None)).collect())
-            }
+            false => Ok(taken.into_iter().map(|wanted| (wanted, None)).collect()),
         };
         let dated = match dated {
             Ok(dated) => dated,
@@ -234,13 +224,33 @@ impl<'a> Planner<'a> {
         listed.then_some(Exclusion::ReferrersTag)
     }
 
-    /// Looks at both ends, and again when one of them only wants to be left
-    /// alone for a while.
+    /// When a tag's image was created. To read it is a pull.
+    async fn created(&self, wanted: &Wanted) -> Result<Option<i64>, StoreError> {
+        let Readers { source, target, .. } = self.stores;
+        admitted((&wanted.source, &wanted.from), self.policy, source, target).await;
+        let source = End {
+            store: source,
+            repo: &wanted.source,
+        };
+        created(source, &wanted.from, &self.memory.manifests).await
+    }
+
     async fn decide(self, wanted: Wanted) -> Planned {
+        let decision = self.patiently(&wanted, || self.decision(&wanted)).await?;
+        Ok(wanted.step(decision))
+    }
+
+    /// Looks at a tag, and again when one of the stores only wants to be left
+    /// alone for a while.
+    async fn patiently<T, F: Future<Output = Result<T, StoreError>> + Send>(
+        &self,
+        wanted: &Wanted,
+        ask: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, Failure> {
         let mut look = 1;
         loop {
-            let error = match self.decision(&wanted).await {
-                Ok(decision) => return Ok(wanted.step(decision)),
+            let error = match ask().await {
+                Ok(found) => return Ok(found),
                 Err(error) => error,
             };
             let Readers { source, target, .. } = self.stores;

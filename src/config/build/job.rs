@@ -203,12 +203,18 @@ fn selection(entry: &Entry<'_>, findings: &mut Findings) -> Option<Selection> {
 
 fn tag_set(at: &str, set: &raw::TagSet, findings: &mut Findings) -> Option<TagSet> {
     let mut ranges = Vec::with_capacity(set.semver_range.len());
+    // As for regsync, what is empty is not there.
+    let given = |range: &&String| !range.trim().is_empty();
+    let wanted = set.semver_range.iter().filter(given).count();
     for (number, range) in set.semver_range.iter().enumerate() {
+        if !given(&range) {
+            continue;
+        }
         let range = Range::parse(range);
         ranges.extend(findings.keep(&format!("{at}.semverRange[{number}]"), range));
     }
     let filter = filter(at, &set.allow, &set.deny, findings)?;
-    (ranges.len() == set.semver_range.len()).then_some(TagSet { ranges, filter })
+    (ranges.len() == wanted).then_some(TagSet { ranges, filter })
 }
 
 fn filter(at: &str, allow: &[String], deny: &[String], findings: &mut Findings) -> Option<Filter> {

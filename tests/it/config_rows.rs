@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use regmirror::config::schema;
+use regmirror::config::{Check, Config, ConfigError, schema};
 use serde_json::Value;
 
 /// The keys, by the part of the file that has them, each with a test of what it
@@ -282,4 +282,85 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// A key of the language: its path with `[0]` for each list, and its type.
+fn scalars(prefix: &str, part: &'static Value, found: &mut Vec<(String, String)>) {
+    for (name, value) in part["properties"].as_object().into_iter().flatten() {
+        let path = format!("{prefix}{name}");
+        let value = resolve(value);
+        let kind = value["type"].as_str().unwrap().to_owned();
+        match kind.as_str() {
+            "object" => scalars(&format!("{path}."), value, found),
+            "array" => {
+                let items = resolve(&value["items"]);
+                match items["type"].as_str().unwrap() {
+                    "object" => scalars(&format!("{path}[0]."), items, found),
+                    inner => found.push((format!("{path}[0]"), inner.to_owned())),
+                }
+            }
+            _ => {}
+        }
+        found.push((path, kind));
+    }
+}
+
+fn resolve(part: &'static Value) -> &'static Value {
+    let part = part.get("allOf").and_then(|all| all.get(0)).unwrap_or(part);
+    match part["$ref"].as_str() {
+        Some(path) => &schema()["definitions"][path.trim_start_matches("#/definitions/")],
+        None => part,
+    }
+}
+
+/// `sync[0].tags.allow` with `value` for it, in YAML's flow style.
+fn nested(path: &str, value: &str) -> String {
+    path.rsplit('.').fold(value.to_owned(), |inner, name| {
+        match name.strip_suffix("[0]") {
+            Some(name) => format!("{{{name}: [{inner}]}}"),
+            None => format!("{{{name}: {inner}}}"),
+        }
+    })
+}
+
+#[test]
+fn a_value_of_a_wrong_type_is_found_at_every_key() {
+    let mut keys = Vec::new();
+    scalars("", schema(), &mut keys);
+    assert!(keys.len() > 120, "{}", keys.len());
+    for (path, kind) in keys {
+        let wrong: &[&str] = match kind.as_str() {
+            "string" => &["[a]", "{a: b}"],
+            "boolean" => &["maybe", "7", "[true]", "{a: b}", "'true'"],
+            "integer" => &["some", "1.5", "true", "[1]", "{a: b}", "'1'"],
+            "number" => &["some", "true", "[1]", "{a: b}", ".nan"],
+            "array" => &["text", "7", "{a: b}"],
+            "object" => &["text", "true", "[a]"],
+            other => panic!("{path} is of type {other}"),
+        };
+        for value in wrong {
+            let text = nested(&path, value);
+            let report = match Config::parse(&text, "test") {
+                Err(ConfigError::Faulty(report)) => report,
+                other => panic!("{text}: {other:?}"),
+            };
+            let found = report
+                .findings()
+                .iter()
+                .find(|finding| finding.at == path && finding.check == Check::Form);
+            let found = found.unwrap_or_else(|| panic!("{text}: {report}"));
+            assert!(
+                found.message.starts_with("expected ") && found.place.is_some(),
+                "{text}: {found}"
+            );
+        }
+        // Nothing, and what is empty, is not there.
+        if let Err(ConfigError::Faulty(report)) = Config::parse(&nested(&path, "~"), "test") {
+            let form = report
+                .findings()
+                .iter()
+                .find(|finding| finding.at == path && finding.check == Check::Form);
+            assert!(form.is_none() || path.ends_with(']'), "{path}: {report}");
+        }
+    }
 }

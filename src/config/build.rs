@@ -5,7 +5,7 @@ mod expand;
 mod job;
 mod policy;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use creds::registries;
@@ -31,10 +31,10 @@ pub(super) fn config(
     found: Vec<Finding>,
     surroundings: &dyn Surroundings,
 ) -> (Config, Vec<Finding>) {
-    let mut findings = Findings(found);
+    let mut findings = Findings::of(found);
     let mut expander = Expander {
         surroundings,
-        secret: Vec::new(),
+        secret: HashSet::new(),
     };
     if let Some(version) = raw.version.filter(|&version| version != VERSION) {
         let message = format!("{version} is not known: this program understands {VERSION}");
@@ -58,35 +58,34 @@ pub(super) fn config(
         &defaults.policy.schedule,
         &mut findings,
     );
-    let mut names = HashSet::new();
+    let mut names = HashMap::new();
     let mut entries = Vec::with_capacity(raw.sync.len());
     let mut schedules = BTreeMap::new();
     let mut jobs: Vec<(usize, Job)> = Vec::with_capacity(raw.sync.len());
     for (number, entry) in raw.sync.iter().enumerate() {
         let (entry, inherited) = inherit(entry, &raw.defaults);
-        let known = findings.0.len();
+        let mut own = findings.of_part();
         let at = format!("sync[{number}]");
         let due = schedule(
             &at,
             &entry.policy.interval,
             &entry.policy.schedule,
-            &mut findings,
+            &mut own,
         );
         if inherited.contains(&"schedule") && entry.policy.interval.is_some() {
             let message = "has no effect: the schedule of defaults comes first, as in regsync";
-            findings.caution(format!("{at}.interval"), message);
+            own.caution(format!("{at}.interval"), message);
         }
         let read = Entry {
             number,
             raw: &entry,
         };
-        let job = job(&read, &mut names, &mut expander, &mut findings);
+        let job = job(&read, &mut names, &mut expander, &mut own);
         if let (Some(job), Some(due)) = (&job, due) {
             schedules.insert(job.name.clone(), due);
         }
         jobs.extend(job.map(|job| (number, job)));
-        let own = findings.0.split_off(known);
-        findings.0.extend(trace_back(number, &inherited, own));
+        findings.extend(trace_back(number, &inherited, own.into_list()));
         entries.push(entry);
     }
     collisions(&jobs, &mut findings);
@@ -113,18 +112,19 @@ pub(super) fn config(
     };
     // An inherited value is looked at once for each entry.
     let mut seen = HashSet::new();
-    findings.0.retain(|finding| {
+    let mut findings = findings.into_list();
+    findings.retain(|finding| {
         let place = finding.place.as_ref().map(|place| place.start);
         seen.insert((finding.at.clone(), finding.message.clone(), place))
     });
-    for finding in &mut findings.0 {
+    for finding in &mut findings {
         let secret = expander.secret.contains(&finding.at);
         if secret && finding.within.is_none() && finding.severity == Severity::Error {
             let message = "what its template gives cannot be used here, and is a secret";
             message.clone_into(&mut finding.message);
         }
     }
-    (config, findings.0)
+    (config, findings)
 }
 
 /// Whether a secret is written out, and does not come from elsewhere.
@@ -136,13 +136,30 @@ fn holds_secret(entry: &raw::Creds) -> bool {
 
 /// Warns of jobs that write the same tags: the last one wins, each time.
 fn collisions(jobs: &[(usize, Job)], findings: &mut Findings) {
-    for (at, (number, job)) in jobs.iter().enumerate() {
-        let other = jobs[..at]
+    /// How many jobs for one repository each is compared with.
+    const COMPARED: usize = 20;
+    let mut images: HashMap<_, usize> = HashMap::new();
+    let mut repositories: HashMap<_, Vec<&(usize, Job)>> = HashMap::new();
+    for job @ (number, Job { scope, .. }) in jobs {
+        let (Scope::Image { target, .. } | Scope::Repository { target, .. }) = scope else {
+            continue;
+        };
+        let place = (&target.location, &target.repository);
+        let tag = match scope {
+            Scope::Image { .. } => target.tag_to_write(),
+            _ => None,
+        };
+        let same = tag.and_then(|tag| images.insert((place, tag), *number));
+        let others = repositories.entry(place).or_default();
+        let other = others
             .iter()
-            .find(|(_, other)| collide(&job.scope, &other.scope));
-        if let Some((other, _)) = other {
+            .find(|(_, other)| collide(scope, &other.scope));
+        if let Some(other) = same.or(other.map(|(other, _)| *other)) {
             let message = format!("sync[{other}] and sync[{number}] write the same target tag");
             findings.caution(format!("sync[{number}].target"), message);
+        }
+        if others.len() < COMPARED {
+            others.push(job);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What is found amiss in a configuration.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,12 +128,52 @@ impl fmt::Display for Finding {
 
 /// The findings so far.
 #[derive(Debug, Default)]
-pub(super) struct Findings(pub(super) Vec<Finding>);
+pub(super) struct Findings {
+    list: Vec<Finding>,
+    errors: usize,
+    /// The keys that something was found at.
+    keys: HashSet<String>,
+    /// Those that could not be read in the first place.
+    unread: Rc<HashSet<String>>,
+}
 
 impl Findings {
+    /// What was found when the file was read.
+    pub(super) fn of(read: Vec<Finding>) -> Self {
+        let keys = read.iter().map(|finding| finding.at.clone());
+        let mut findings = Self {
+            unread: Rc::new(keys.collect()),
+            ..Self::default()
+        };
+        findings.extend(read);
+        findings
+    }
+
+    /// None so far, of a part of the same file.
+    pub(super) fn of_part(&self) -> Self {
+        Self {
+            unread: Rc::clone(&self.unread),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn extend(&mut self, more: impl IntoIterator<Item = Finding>) {
+        more.into_iter().for_each(|finding| self.push(finding));
+    }
+
+    pub(super) fn into_list(self) -> Vec<Finding> {
+        self.list
+    }
+
+    fn push(&mut self, finding: Finding) {
+        self.errors += usize::from(finding.severity == Severity::Error);
+        self.keys.insert(finding.at.clone());
+        self.list.push(finding);
+    }
+
     /// Notes a value that cannot be used.
     pub(super) fn add(&mut self, at: impl Into<String>, message: impl fmt::Display) {
-        self.0.push(Finding::error(Check::Value, at, message));
+        self.push(Finding::error(Check::Value, at, message));
     }
 
     /// Notes a template that does not work, and the byte of it where it fails.
@@ -142,7 +184,7 @@ impl Findings {
         offset: usize,
         message: impl fmt::Display,
     ) {
-        self.0.push(Finding {
+        self.push(Finding {
             within: Some((template.to_owned(), offset)),
             ..Finding::error(Check::Value, at, message)
         });
@@ -150,18 +192,17 @@ impl Findings {
 
     /// Notes a value that has no effect.
     pub(super) fn warn(&mut self, at: impl Into<String>, message: impl fmt::Display) {
-        self.0.push(Finding::warning(Check::Unused, at, message));
+        self.push(Finding::warning(Check::Unused, at, message));
     }
 
     /// Notes a value that may do what was not meant.
     pub(super) fn caution(&mut self, at: impl Into<String>, message: impl fmt::Display) {
-        self.0.push(Finding::warning(Check::Value, at, message));
+        self.push(Finding::warning(Check::Value, at, message));
     }
 
     /// Notes something whose time is over.
     pub(super) fn deprecated(&mut self, at: impl Into<String>, message: impl fmt::Display) {
-        self.0
-            .push(Finding::warning(Check::Deprecated, at, message));
+        self.push(Finding::warning(Check::Deprecated, at, message));
     }
 
     /// Keeps a value, or notes why there is none.
@@ -171,17 +212,13 @@ impl Findings {
 
     /// Notes that a key is missing, unless it is there and cannot be read.
     pub(super) fn missing(&mut self, at: &str, expected: &str) {
-        if !self.0.iter().any(|finding| finding.at == at) {
+        if !self.keys.contains(at) && !self.unread.contains(at) {
             self.add(at, format!("missing{expected}"));
         }
     }
 
     /// How many errors there are.
     pub(super) fn errors(&self) -> usize {
-        let errors = self
-            .0
-            .iter()
-            .filter(|finding| finding.severity == Severity::Error);
-        errors.count()
+        self.errors
     }
 }

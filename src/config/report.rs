@@ -26,6 +26,8 @@ pub struct Report {
     origin: String,
     /// The file, with `*` for each byte of a secret.
     text: String,
+    /// Where its lines begin.
+    lines: Vec<usize>,
     findings: Vec<Finding>,
 }
 
@@ -60,9 +62,11 @@ impl Report {
         secrets: &[Range<usize>],
     ) -> Self {
         findings.sort_by_key(|finding| finding.place.as_ref().map_or(0, |place| place.start));
+        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             origin: origin.to_owned(),
             text: masked(text, secrets),
+            lines: std::iter::once(0).chain(breaks).collect(),
             findings,
         }
     }
@@ -255,11 +259,11 @@ impl Report {
 
     fn position(&self, byte: usize) -> Position {
         let byte = floor(&self.text, byte);
-        let line = self.line_around(byte);
-        let before = self.text.as_bytes()[..line.start].iter();
+        let line = self.lines.partition_point(|start| *start <= byte).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or(0);
         Position {
-            line: before.filter(|&&byte| byte == b'\n').count() + 1,
-            column: self.text[line.start..byte.max(line.start)].chars().count() + 1,
+            line,
+            column: self.text[start..byte.max(start)].chars().count() + 1,
         }
     }
 

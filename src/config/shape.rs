@@ -15,6 +15,9 @@ use super::schema::{resolved, schema};
 use super::yaml::{Entry, Kind, Node, printable};
 use crate::nearest::nearest;
 
+/// For how many unknown keys a known one is looked for.
+const SUGGESTIONS: usize = 1000;
+
 /// Where in the text each key of the configuration stands.
 #[derive(Debug, Default)]
 pub(super) struct Places(HashMap<String, Range<usize>>);
@@ -46,7 +49,7 @@ pub(super) struct Read {
 pub(super) fn read(root: &Node) -> Read {
     let mut reader = Reader::default();
     let value = reader.value("", root, schema());
-    let mut read = reader.0;
+    let mut read = reader.read;
     match serde_yaml::from_value(value.unwrap_or_else(|| Value::Mapping(Mapping::new()))) {
         Ok(config) => read.config = config,
         // Not with what the schema says of the very same types.
@@ -56,7 +59,11 @@ pub(super) fn read(root: &Node) -> Read {
 }
 
 #[derive(Default)]
-struct Reader(Read);
+struct Reader {
+    read: Read,
+    /// How many unknown keys there were.
+    unknown: usize,
+}
 
 impl Reader {
     /// The value of `node` in the form of `schema`. `None` when it is nothing, or
@@ -79,7 +86,7 @@ impl Reader {
                     if matches!(item.kind, Kind::Null) {
                         let message = "an item of the list is nothing";
                         let finding = Finding::error(Check::Form, &at, message).placed(place);
-                        self.0.findings.push(finding);
+                        self.read.findings.push(finding);
                     }
                     // In its place all the same, so that the others keep theirs.
                     let item = self.value(&at, item, &schema["items"]);
@@ -143,7 +150,7 @@ impl Reader {
             _ => name,
         };
         // The end of a list reaches to whatever comes next.
-        self.0.places.0.insert(at.to_owned(), place.clone());
+        self.read.places.0.insert(at.to_owned(), place.clone());
         place
     }
 
@@ -160,6 +167,12 @@ impl Reader {
             .map(|(name, _)| name);
         let message = "no such key; it has no effect";
         let finding = Finding::warning(Check::UnknownKey, at, message).placed(entry.place.clone());
+        // Nobody reads that many, and each is compared with all there are.
+        self.unknown += 1;
+        if self.unknown > SUGGESTIONS {
+            self.read.findings.push(finding);
+            return;
+        }
         let finding = match nearest(&entry.key, names.map(String::as_str)) {
             Some(name) => finding.help(format!("did you mean `{name}`?")),
             None => match homes(&entry.key).as_slice() {
@@ -167,7 +180,7 @@ impl Reader {
                 homes => finding.help(format!("it stands in {}", homes.join(" and in "))),
             },
         };
-        self.0.findings.push(finding);
+        self.read.findings.push(finding);
     }
 
     fn option(
@@ -211,7 +224,7 @@ impl Reader {
             Some(name) => finding.help(format!("did you mean `{name}`?")),
             None => finding,
         };
-        self.0.findings.push(finding);
+        self.read.findings.push(finding);
         None
     }
 
@@ -227,7 +240,11 @@ impl Reader {
         };
         let place = match at {
             "" => 0..0,
-            _ => self.0.places.of(at).unwrap_or_else(|| node.place.clone()),
+            _ => self
+                .read
+                .places
+                .of(at)
+                .unwrap_or_else(|| node.place.clone()),
         };
         let message = format!("expected {expected}, found {found}");
         let finding = Finding::error(Check::Form, at, message).placed(place);
@@ -237,7 +254,7 @@ impl Reader {
             }
             _ => finding,
         };
-        self.0.findings.push(finding);
+        self.read.findings.push(finding);
     }
 
     /// Hides what looks like a secret in what nobody reads.
@@ -259,10 +276,10 @@ impl Reader {
     fn hide(&mut self, node: &Node) {
         match &node.kind {
             Kind::Null => {}
-            Kind::Scalar { .. } => self.0.secrets.push(node.place.clone()),
+            Kind::Scalar { .. } => self.read.secrets.push(node.place.clone()),
             Kind::List(items) => items.iter().for_each(|item| self.hide(item)),
             Kind::Map(entries) => entries.iter().for_each(|entry| {
-                self.0.secrets.push(entry.place.clone());
+                self.read.secrets.push(entry.place.clone());
                 self.hide(&entry.value);
             }),
         }

@@ -305,6 +305,20 @@ fn a_file_of_faults_is_told_of_in_bounds() {
         "{}",
         shown.lines().count()
     );
+    let began = Instant::now();
+    let many = report(&format!("defaults:\n{}", "  k: 1\n".repeat(50_000)));
+    assert!(many.findings().len() > 50_000);
+    for format in [
+        Format::Human { colour: false },
+        Format::Json,
+        Format::Github,
+        Format::Gitlab,
+    ] {
+        let _ = many.render(format);
+    }
+    let _ = many.to_string();
+    // Work that grows with the square of it would take hours.
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
     let wide = format!("sync: [{{type: {}}}]\n", "x".repeat(100_000));
     let shown = report(&wide).render(Format::Human { colour: false });
     assert!(shown.len() < 2000, "{} bytes", shown.len());
@@ -341,6 +355,24 @@ fn hostile_files_end_soon() {
         ("question marks", "? ".repeat(1 << 18)),
         ("anchors", "&a ".repeat(1 << 18)),
         ("spaces", " ".repeat(1 << 22)),
+        (
+            "entries of nothing",
+            format!("sync:\n{}", "- {}\n".repeat(30_000)),
+        ),
+        (
+            "one job many times",
+            format!("{entries}{}", "- *e\n".repeat(30_000)),
+        ),
+        (
+            "unknown keys",
+            std::iter::once("defaults:\n".to_owned())
+                .chain((0..100_000).map(|n| format!("  k{n}: 1\n")))
+                .collect(),
+        ),
+        (
+            "patterns",
+            format!("sync: [{{tags: {{allow: [{}]}}}}]\n", "a,".repeat(300_000)),
+        ),
     ] {
         let began = Instant::now();
         let _ = Config::parse(&text, "test");

@@ -175,7 +175,14 @@ fn mirrors(
         hosts.push(host);
     }
     for (number, (entry, host)) in creds.iter().zip(hosts).enumerate() {
+        /// How many mirrors a registry may have.
+        const MOST: usize = 100;
         let mut readers = Vec::new();
+        if entry.mirrors.len() > MOST {
+            let message = format!("more than {MOST} mirrors");
+            faults.add(format!("creds[{number}].mirrors"), message);
+            continue;
+        }
         for (index, name) in entry.mirrors.iter().enumerate() {
             let at = format!("creds[{number}].mirrors[{index}]");
             let mirror = faults.keep(&at, name.parse::<Host>());
@@ -397,7 +404,8 @@ mod tests {
             };
             let mut faults = Findings::default();
             let chunks = chunks(3, &entry, &mut faults);
-            let lines: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
+            let lines = faults.into_list();
+            let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
             match lines.is_empty() {
                 true => Ok(chunks),
                 false => Err(lines.join("\n")),

@@ -1,5 +1,7 @@
 //! Templates in values, expanded when the file is read.
 
+use std::collections::HashSet;
+
 use crate::config::finding::Findings;
 use crate::config::raw;
 use crate::template::{Surroundings, Template, Value};
@@ -9,7 +11,7 @@ pub(super) struct Expander<'a> {
     pub(super) surroundings: &'a dyn Surroundings,
     /// The keys whose values came from `env` or `file`: what is wrong with them
     /// is told without them.
-    pub(super) secret: Vec<String>,
+    pub(super) secret: HashSet<String>,
 }
 
 impl Expander<'_> {
@@ -52,7 +54,7 @@ impl Expander<'_> {
         match rendered {
             Ok(rendered) => {
                 if rendered.secret {
-                    self.secret.push(at.to_owned());
+                    self.secret.insert(at.to_owned());
                 }
                 Some(rendered.text).filter(|text| !text.is_empty())
             }

@@ -1,6 +1,6 @@
 //! `sync`: an entry to a job.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use super::expand::{Expander, entry_value};
@@ -27,7 +27,7 @@ impl Entry<'_> {
 
 pub(super) fn job(
     entry: &Entry<'_>,
-    names: &mut HashSet<String>,
+    names: &mut HashMap<String, usize>,
     expander: &mut Expander<'_>,
     findings: &mut Findings,
 ) -> Option<Job> {
@@ -218,6 +218,14 @@ fn tag_set(at: &str, set: &raw::TagSet, findings: &mut Findings) -> Option<TagSe
 }
 
 fn filter(at: &str, allow: &[String], deny: &[String], findings: &mut Findings) -> Option<Filter> {
+    /// How many patterns a list may have: each takes time to prepare.
+    const MOST: usize = 10_000;
+    for (key, patterns) in [("allow", allow), ("deny", deny)] {
+        if patterns.len() > MOST {
+            findings.add(format!("{at}.{key}"), format!("more than {MOST} patterns"));
+            return None;
+        }
+    }
     match Filter::new(allow, deny) {
         Ok(filter) => Some(filter),
         // Those that are wrong one by one, each with its place.
@@ -261,7 +269,7 @@ fn is_to_itself(scope: &Scope) -> bool {
 fn unique_name(
     entry: &Entry<'_>,
     target: Option<&String>,
-    names: &mut HashSet<String>,
+    names: &mut HashMap<String, usize>,
     findings: &mut Findings,
 ) -> Option<String> {
     if let Some(name) = entry.raw.name.as_ref().filter(|name| !name.is_empty()) {
@@ -270,7 +278,7 @@ fn unique_name(
             findings.add(entry.at("name"), message);
             return None;
         }
-        if !names.insert(name.clone()) {
+        if names.insert(name.clone(), 1).is_some() {
             let message = format!("another entry is called {name:?}");
             findings.add(entry.at("name"), message);
         }
@@ -278,11 +286,13 @@ fn unique_name(
     }
     let base = target.or(entry.raw.target.as_ref())?;
     let mut name = base.clone();
-    let mut copy = 2;
-    while !names.insert(name.clone()) {
-        name = format!("{base} ({copy})");
-        copy += 1;
+    while names.contains_key(&name) {
+        // How many are called so.
+        let count = names.entry(base.clone()).or_insert(1);
+        *count += 1;
+        name = format!("{base} ({count})");
     }
+    names.insert(name.clone(), 1);
     Some(name)
 }
 

@@ -8,12 +8,13 @@
 //! | [`store`] | the seam: what can be read from and written to | `oci` |
 //! | [`layout`] | OCI image layouts on disk, `ocidir://` | `oci` `store` |
 //! | [`http`] | one HTTP client for all registries: TLS, retry, limits | |
-//! | [`registry`] | the distribution-spec client | `oci` `store` `http` |
+//! | [`registry`] | the distribution-spec client | `oci` `store` `http` `process` |
 //! | [`select`] | tag and repository filters | `oci` |
+//! | `process` | other programs, stopped with all that they have started | |
 //! | `nearest` | the name that was likely meant | |
 //! | [`schedule`] | when a job is due: intervals and cron's expressions | `nearest` |
 //! | [`template`] | the part of Go's templates that regsync's files use | `nearest` |
-//! | [`sync`] | jobs: plan, then apply. Never names a backend | `oci` `select` `store` `template` |
+//! | [`sync`] | jobs: plan, then apply. Never names a backend | `oci` `select` `store` `template` `process` |
 //! | [`config`] | YAML to jobs | `oci` `select` `http` `schedule` `sync` `template` `nearest` |
 //! | [`embedded`] | the embedded registry: a server over a store | `oci` `store` |
 //! | [`telemetry`] | logs | |
@@ -30,6 +31,7 @@ pub mod http;
 pub mod layout;
 mod nearest;
 pub mod oci;
+mod process;
 pub mod registry;
 pub mod schedule;
 pub mod select;

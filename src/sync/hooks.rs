@@ -7,6 +7,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::process::Running;
+
 /// How much of what a program says is kept, in bytes.
 const SAID: u64 = 64 << 10;
 
@@ -49,14 +51,10 @@ impl Hook {
             .envs(facts.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        let child = command
-            .spawn()
+            .stderr(Stdio::piped());
+        let mut running = Running::start(&mut command)
             .map_err(|error| format!("{} cannot be run: {error}", self.program))?;
-        let mut running = Running(child);
-        let ended = timeout(self.limit, running.end()).await;
+        let ended = timeout(self.limit, end(running.child())).await;
         let (status, said) = ended
             .map_err(|_| {
                 let seconds = self.limit.as_secs_f64();
@@ -74,6 +72,7 @@ impl Hook {
                 let last: String = last
                     .unwrap_or("it said nothing")
                     .chars()
+                    .filter(|character| !character.is_control())
                     .take(300)
                     .collect();
                 Err(format!(
@@ -86,40 +85,23 @@ impl Hook {
     }
 }
 
-/// A program at work. It is stopped with all that it has started.
-struct Running(Child);
-
-impl Running {
-    /// Waits for its end, and reads what it says meanwhile.
-    async fn end(&mut self) -> std::io::Result<(std::process::ExitStatus, String)> {
-        let (out, err) = (self.0.stdout.take(), self.0.stderr.take());
-        let read = async |stream: Option<&mut (dyn tokio::io::AsyncRead + Send + Unpin)>| {
-            let mut said = Vec::new();
-            if let Some(stream) = stream {
-                let _ = (&mut *stream).take(SAID).read_to_end(&mut said).await;
-                // What is more is thrown away: nobody may wait at a full pipe.
-                let _ = tokio::io::copy(stream, &mut tokio::io::sink()).await;
-            }
-            String::from_utf8_lossy(&said).into_owned()
-        };
-        let (mut out, mut err) = (out, err);
-        let (out, err, status) = tokio::join!(
-            read(out.as_mut().map(|stream| stream as _)),
-            read(err.as_mut().map(|stream| stream as _)),
-            self.0.wait(),
-        );
-        Ok((status?, out + &err))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // There is a number as long as nobody has waited for its end, and so
-        // it belongs to nobody else.
-        let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok());
-        if let Some(group) = pid.and_then(rustix::process::Pid::from_raw) {
-            // It may have come to its end by itself.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+/// Waits for a program's end, and reads what it says meanwhile.
+async fn end(child: &mut Child) -> std::io::Result<(std::process::ExitStatus, String)> {
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let read = async |stream: Option<&mut (dyn tokio::io::AsyncRead + Send + Unpin)>| {
+        let mut said = Vec::new();
+        if let Some(stream) = stream {
+            let _ = (&mut *stream).take(SAID).read_to_end(&mut said).await;
+            // What is more is thrown away: nobody may wait at a full pipe.
+            let _ = tokio::io::copy(stream, &mut tokio::io::sink()).await;
         }
-    }
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let (mut out, mut err) = (out, err);
+    let (out, err, status) = tokio::join!(
+        read(out.as_mut().map(|stream| stream as _)),
+        read(err.as_mut().map(|stream| stream as _)),
+        child.wait(),
+    );
+    Ok((status?, out + &err))
 }

@@ -11,11 +11,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("select", &["oci"]),
     ("store", &["oci"]),
     ("layout", &["oci", "store"]),
-    ("registry", &["oci", "store", "http", "telemetry"]),
+    (
+        "registry",
+        &["oci", "store", "http", "process", "telemetry"],
+    ),
+    ("process", &[]),
     ("nearest", &[]),
     ("schedule", &["nearest"]),
     ("template", &["nearest"]),
-    ("sync", &["oci", "select", "store", "telemetry", "template"]),
+    (
+        "sync",
+        &["oci", "select", "store", "process", "telemetry", "template"],
+    ),
     (
         "config",
         &[

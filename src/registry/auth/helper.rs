@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::Credential;
 use crate::http::{Secret, printable};
 use crate::oci::Host;
+use crate::process::Running;
 
 /// What every helper's program is called, before its name.
 const PREFIX: &str = "docker-credential-";
@@ -164,20 +165,17 @@ impl Helpers {
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
-        let child = command
+        command
             .arg("get")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| match error.kind() {
-                ErrorKind::NotFound => "is not on the PATH".to_owned(),
-                _ => format!("cannot be run: {error}"),
-            })?;
-        let mut running = Running(child);
-        let done = timeout(self.limit, talk(&mut running.0, server)).await;
+            .stderr(Stdio::null());
+        let started = Running::start(&mut command);
+        let mut running = started.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => "is not on the PATH".to_owned(),
+            _ => format!("cannot be run: {error}"),
+        })?;
+        let done = timeout(self.limit, talk(running.child(), server)).await;
         let (status, said) = done.map_err(|_| {
             let seconds = self.limit.as_secs_f64();
             format!("did not answer in {seconds} s, and was stopped")
@@ -192,21 +190,6 @@ pub(super) fn server_of(host: &Host) -> &str {
     match host.is_docker_hub() {
         true => "https://index.docker.io/v1/",
         false => host.as_str(),
-    }
-}
-
-/// A helper at work. It is stopped with all that it has started.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // There is a number as long as nobody has waited for its end, and so
-        // it belongs to nobody else.
-        let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok());
-        if let Some(group) = pid.and_then(rustix::process::Pid::from_raw) {
-            // It may have come to its end by itself.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
     }
 }
 

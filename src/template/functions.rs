@@ -112,8 +112,12 @@ fn apply(call: &Call<'_>, arguments: &[Value]) -> Result<Value, String> {
                 matches!(&list.data, Data::List(items) if items.iter().any(|item| item.secret));
             Ok(Value::from(items.join(text(separator)?)).tainted(inner))
         }),
-        "json" => counted(arguments, |[value]| Ok(json(value).to_string().into())),
-        "jsonPretty" => counted(arguments, |[value]| Ok(format!("{:#}", json(value)).into())),
+        "json" => counted(arguments, |[value]| {
+            Ok(escaped(&json(value).to_string()).into())
+        }),
+        "jsonPretty" => counted(arguments, |[value]| {
+            Ok(escaped(&format!("{:#}", json(value))).into())
+        }),
         "print" => Ok(print::print(arguments).into()),
         "println" => Ok(print::println(arguments).into()),
         "printf" => match arguments {
@@ -283,6 +287,14 @@ fn slice(arguments: &[Value]) -> Result<Value, String> {
             .ok_or_else(beyond),
         _ => Err(beyond()),
     }
+}
+
+/// JSON as Go writes it, which may stand in a page. These characters are in texts
+/// only.
+fn escaped(json: &str) -> String {
+    json.replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
 }
 
 fn json(value: &Value) -> serde_json::Value {

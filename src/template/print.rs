@@ -41,7 +41,7 @@ fn float(number: f64) -> String {
     } else {
         number.abs().log10().floor()
     };
-    if (-4.0..21.0).contains(&exponent) {
+    if (-4.0..6.0).contains(&exponent) {
         return number.to_string();
     }
     let text = format!("{number:e}");
@@ -110,7 +110,8 @@ struct Flags {
 pub(super) fn printf(format: &str, values: &[Value]) -> String {
     let mut text = String::new();
     let mut rest = format;
-    let mut values = values.iter();
+    // Which value is next, and how many were asked for by number or in turn.
+    let (mut next, mut used) = (0, 0);
     while let Some(at) = rest.find('%') {
         text.push_str(&rest[..at]);
         rest = &rest[at + 1..];
@@ -130,6 +131,14 @@ pub(super) fn printf(format: &str, values: &[Value]) -> String {
             rest = after;
             flags.precision = Some(number(&mut rest).unwrap_or(0));
         }
+        // `%[2]s` asks for the second one.
+        let numbered = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        if let Some((number, after)) = numbered
+            && let Ok(number @ 1..) = number.parse::<usize>()
+        {
+            next = number - 1;
+            rest = after;
+        }
         let Some(verb) = rest.chars().next() else {
             text.push_str("%!(NOVERB)");
             break;
@@ -139,15 +148,19 @@ pub(super) fn printf(format: &str, values: &[Value]) -> String {
             text.push('%');
             continue;
         }
-        match values.next() {
-            Some(value) => text.push_str(&verb_of(verb, value, &flags)),
+        match values.get(next) {
+            Some(value) => {
+                next += 1;
+                used = used.max(next);
+                text.push_str(&verb_of(verb, value, &flags));
+            }
             None => {
                 let _ = write!(text, "%!{verb}(MISSING)");
             }
         }
     }
     text.push_str(rest);
-    let extra: Vec<String> = values.map(typed).collect();
+    let extra: Vec<String> = values[used..].iter().map(typed).collect();
     if !extra.is_empty() {
         let _ = write!(text, "%!(EXTRA {})", extra.join(", "));
     }
@@ -167,6 +180,11 @@ fn number(rest: &mut &str) -> Option<usize> {
 }
 
 fn verb_of(verb: char, value: &Value, flags: &Flags) -> String {
+    if let Data::List(items) = &value.data {
+        // The verb is for each of them.
+        let items = items.iter().map(|item| verb_of(verb, item, flags));
+        return format!("[{}]", joined(items));
+    }
     let numeric = match &value.data {
         Data::Int(number) => Some(*number),
         Data::Month(number) | Data::Weekday(number) => Some(i64::from(*number)),
@@ -208,10 +226,8 @@ fn verb_of(verb: char, value: &Value, flags: &Flags) -> String {
             let digits = format!("{prefix}{:X}", number.unsigned_abs());
             return padded(&sign(number, &digits, flags), flags, true);
         }
-        ('c', Data::Int(number), _) => {
-            let character = u32::try_from(*number).ok().and_then(char::from_u32);
-            character.unwrap_or(char::REPLACEMENT_CHARACTER).to_string()
-        }
+        ('c', _, Some(number)) => character(number).to_string(),
+        ('q', Data::Int(number), _) => format!("'{}'", character(*number).escape_default()),
         ('f' | 'F', Data::Float(number), _) => {
             let places = flags.precision.unwrap_or(6);
             return padded(&format!("{number:.places$}"), flags, true);
@@ -234,26 +250,33 @@ fn verb_of(verb: char, value: &Value, flags: &Flags) -> String {
             Some(most) => text.chars().take(most).collect(),
             None => text.clone(),
         },
-        ('s', Data::Time(_) | Data::Month(_) | Data::Weekday(_), _) => plain(value),
-        ('s', Data::List(items), _) => {
-            format!(
-                "[{}]",
-                joined(
-                    items
-                        .iter()
-                        .map(|item| verb_of('s', item, &Flags::default()))
-                )
-            )
+        ('s', Data::Time(_), _) => plain(value),
+        ('s', Data::Month(_) | Data::Weekday(_), _) => {
+            let most = flags.precision.unwrap_or(usize::MAX);
+            plain(value).chars().take(most).collect()
         }
         ('q', Data::Text(text), _) => quoted(text),
         ('q', Data::Time(_) | Data::Month(_) | Data::Weekday(_), _) => quoted(&plain(value)),
-        ('x', Data::Text(text), _) => text.bytes().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }),
+        ('x' | 'X', Data::Text(text), _) => {
+            let prefix = if flags.sharp && !text.is_empty() {
+                "0x"
+            } else {
+                ""
+            };
+            let hex = text.bytes().fold(prefix.to_owned(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            });
+            if verb == 'X' { hex.to_uppercase() } else { hex }
+        }
         _ => format!("%!{verb}({})", typed(value)),
     };
     padded(&bodied, flags, false)
+}
+
+fn character(number: i64) -> char {
+    let character = u32::try_from(number).ok().and_then(char::from_u32);
+    character.unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 fn signed(value: &Value, flags: &Flags) -> String {

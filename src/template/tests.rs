@@ -176,6 +176,20 @@ fn what_go_prints() {
             "a\"b120161.5-3",
         ),
         ("{{ slice .Ref.Tag 1 2 }}", "1"),
+        (
+            "{{ 1234567.5 }} {{ 100000.0 }} {{ 1e21 }} {{ 0.00001 }} {{ 1e3 }}",
+            "1.2345675e+06 100000 1e+21 1e-05 1000",
+        ),
+        (
+            "{{ printf \"%q %5s|%x\" .Sync.Platforms (split \"a,b\" \",\") (split \"a\" \",\") }}",
+            "[\"linux/amd64\" \"linux/arm64\"] [    a     b]|[61]",
+        ),
+        ("{{ printf \"%[2]s-%[1]s\" \"a\" \"b\" }}", "b-a"),
+        (
+            "{{ printf \"%.3s %c %X\" time.Now.Month 65 \"az\" }}",
+            "Jul A 617A",
+        ),
+        ("{{ json \"<a>&\" }}", "\"\\u003ca\\u003e\\u0026\""),
         ("{{ index .Sync \"Parallel\" }}", "4"),
         (
             "{{ printf \"%s\" .Sync.Platforms }}",

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::raw;
 
-/// What editors know the schema as.
-const ID: &str = "https://regmirror.dev/schema/config-v1.json";
+/// What the schema is known as.
+const ID: &str = "urn:regmirror:config:1";
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let generator = SchemaSettings::draft07().into_generator();

@@ -10,7 +10,6 @@ use serde_yaml::{Mapping, Number, Value};
 
 use super::finding::{Check, Finding};
 use super::raw;
-
 use super::schema::{resolved, schema};
 use super::yaml::{Entry, Kind, Node, printable};
 use crate::nearest::nearest;

@@ -85,7 +85,10 @@ pub(super) fn config(
             schedules.insert(job.name.clone(), due);
         }
         jobs.extend(job.map(|job| (number, job)));
-        findings.extend(trace_back(number, &inherited, own.into_list()));
+        let mut own = own.into_list();
+        // By the entry's key: the template may be another's.
+        hide_secrets(&mut own, &expander);
+        findings.extend(trace_back(number, &inherited, own));
         entries.push(entry);
     }
     collisions(&jobs, &mut findings);
@@ -117,14 +120,19 @@ pub(super) fn config(
         let place = finding.place.as_ref().map(|place| place.start);
         seen.insert((finding.at.clone(), finding.message.clone(), place))
     });
-    for finding in &mut findings {
+    hide_secrets(&mut findings, &expander);
+    (config, findings)
+}
+
+/// Tells what is wrong with a value that came from a secret without it.
+fn hide_secrets(findings: &mut [Finding], expander: &Expander<'_>) {
+    for finding in findings {
         let secret = expander.secret.contains(&finding.at);
         if secret && finding.within.is_none() && finding.severity == Severity::Error {
             let message = "what its template gives cannot be used here, and is a secret";
             message.clone_into(&mut finding.message);
         }
     }
-    (config, findings)
 }
 
 /// Whether a secret is written out, and does not come from elsewhere.

@@ -195,6 +195,12 @@ fn j2_no_secret_is_printed_by_config() {
         .replace("type: image\n- source: a", "type: imag\n- source: a")
         + "- {source: '{{ env \"CANARY_PASS\" }}', target: '{{ env \"CANARY_PASS\" }} x', type: repository}\n";
     fs::write(&bad, broken).unwrap();
+    // What an entry inherits is told of at `defaults`, and a secret all the same.
+    let inherited = path("inherited.yml");
+    let text_inherited = "defaults:\n  referrers: true\n  referrerSource: '{{ env \"CANARY_PASS\" }} x'\n\
+                          \x20 referrerTarget: '{{ env \"CANARY_PASS\" }} y'\n  backup: '{{ env \"CANARY_PASS\" }} z'\n\
+                          sync:\n- {source: a, target: r.test/a, type: image}\n";
+    fs::write(&inherited, text_inherited).unwrap();
     let torn = path("torn.yml");
     fs::write(
         &torn,
@@ -202,7 +208,7 @@ fn j2_no_secret_is_printed_by_config() {
     )
     .unwrap();
     let mut printed = String::new();
-    for (file, code) in [(&good, 0), (&bad, 3), (&torn, 3)] {
+    for (file, code) in [(&good, 0), (&bad, 3), (&torn, 3), (&inherited, 3)] {
         for arguments in [
             &["config"][..],
             &["config", "validate"],

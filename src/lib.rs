@@ -11,18 +11,21 @@
 //! | [`registry`] | the distribution-spec client | `oci` `store` `http` `process` |
 //! | [`select`] | tag and repository filters | `oci` |
 //! | `process` | other programs, stopped with all that they have started | |
+//! | [`annotation`] | findings beside a file's lines, as CI systems show them | |
 //! | `nearest` | the name that was likely meant | |
 //! | [`schedule`] | when a job is due: intervals and cron's expressions | `nearest` |
 //! | [`template`] | the part of Go's templates that regsync's files use | `nearest` |
 //! | [`sync`] | jobs: plan, then apply. Never names a backend | `oci` `select` `store` `template` `process` |
-//! | [`config`] | YAML to jobs | `oci` `select` `http` `schedule` `sync` `template` `nearest` |
+//! | [`config`] | YAML to jobs | `oci` `select` `http` `schedule` `sync` `template` `nearest` `annotation` |
+//! | [`report`] | what runs did, for programs: JSON and its schema, GitHub, GitLab | `oci` `select` `store` `sync` `annotation` |
 //! | [`embedded`] | the embedded registry: a server over a store | `oci` `store` |
 //! | [`telemetry`] | logs | |
 //! | [`app`] | the composition root: which store an endpoint means | all above |
-//! | [`cli`] | commands, output, exit codes | `app` `config` `schedule` `sync` `telemetry` |
+//! | [`cli`] | commands, output, exit codes | `app` `config` `report` `schedule` `sync` `annotation` `telemetry` |
 //!
 //! `tests/it/layers.rs` holds this table and fails when a room uses another.
 
+pub mod annotation;
 pub mod app;
 pub mod cli;
 pub mod config;
@@ -33,6 +36,7 @@ mod nearest;
 pub mod oci;
 mod process;
 pub mod registry;
+pub mod report;
 pub mod schedule;
 pub mod select;
 pub mod store;

@@ -1,7 +1,7 @@
 //! Logs: to standard error, for people or as JSON.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
@@ -20,7 +20,7 @@ pub enum Format {
 }
 
 /// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level(LevelFilter);
 
 impl Level {
@@ -53,8 +53,12 @@ impl FromStr for Level {
     }
 }
 
-/// Begins logging. Does nothing if logging has begun.
-pub fn init(level: Level, format: Format) {
+/// Gives what events are written to, each in one piece.
+pub type Out = fn() -> Box<dyn Write>;
+
+/// Begins to log to `out`, with colours if it may. Does nothing if logging has
+/// begun.
+pub fn init(level: Level, format: Format, colour: bool, out: Out) {
     // What libraries log at debug level is about their insides, and may hold
     // headers with secrets.
     let others = level.0.min(LevelFilter::WARN);
@@ -62,13 +66,11 @@ pub fn init(level: Level, format: Format) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     let done = match format {
         Format::Json => builder
-            .with_writer(|| JsonLines(io::stderr()))
+            .with_writer(move || JsonLines(out()))
             .json()
             .flatten_event(true)
             .try_init(),
         Format::Text => {
-            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let colour = !plain && io::stderr().is_terminal();
             // Whatever is logged, and by whom: an event is one line, and looks
             // like what it is.
             let fields = debug_fn(|line, field, value| {
@@ -79,7 +81,7 @@ pub fn init(level: Level, format: Format) {
                 }
             });
             builder
-                .with_writer(io::stderr)
+                .with_writer(out)
                 .with_target(false)
                 .with_ansi(colour)
                 .fmt_fields(fields.delimited(" "))

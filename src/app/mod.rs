@@ -3,12 +3,14 @@
 //! The only room that knows every other: it turns a configuration's locations
 //! into stores, runs jobs, and serves the embedded registry.
 
+mod access;
 pub mod demo;
 mod once;
 mod serve;
 mod stores;
 
-pub use once::{Summary, run_once};
+pub use access::access;
+pub use once::{Summary, check, run_once};
 pub use serve::{Content, serve_registry};
 pub use stores::{OpenError, OpenStores};
 

@@ -1,5 +1,6 @@
-//! Running every job of a configuration a single time.
+//! Running, or checking, every job of a configuration a single time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -7,10 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::stores::OpenStores;
 use crate::config::Config;
-use crate::store::Allowance;
-use crate::sync::{Executor, Job, Limits, Outcome, RunReport, TagReport, Totals};
+use crate::store::{Allowance, StoreError};
+use crate::sync::{
+    Audience, Checker, Executor, Job, Limits, Outcome, RunReport, TagReport, Tally, Totals,
+};
 
-/// What a run of all jobs did.
+/// What a run of all jobs did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// The jobs' reports, in the configuration's order.
@@ -21,21 +24,60 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
+/// What is done with each job.
+#[derive(Debug)]
+enum Work {
+    Copy(Executor),
+    Check(Checker),
+}
+
 /// Runs every job of `config` at the same time, through one pool.
 ///
 /// A job that fails, or panics, does not stop the others. When `stop` is
 /// cancelled, copies under way are finished and no other is begun.
-pub async fn run_once(config: &Config, stores: OpenStores, stop: &CancellationToken) -> Summary {
+pub async fn run_once(
+    config: &Config,
+    stores: &Arc<OpenStores>,
+    audience: Audience,
+    stop: &CancellationToken,
+) -> Summary {
     let limits = Limits {
         images: config.parallel,
         ..Limits::default()
     };
-    let shared = Arc::new((Executor::new(limits), Arc::new(stores)));
+    let executor = Executor::new(limits).telling(audience.clone());
+    each_job(config, stores, Work::Copy(executor), audience, stop).await
+}
+
+/// Looks what [`run_once`] would do. Nothing is written anywhere.
+///
+/// Where a source counts how often images are read, it looks into those that
+/// would be copied only if it may `spend_pulls`.
+pub async fn check(
+    config: &Config,
+    stores: &Arc<OpenStores>,
+    audience: Audience,
+    spend_pulls: bool,
+    stop: &CancellationToken,
+) -> Summary {
+    let checker = Checker::new(audience.clone(), spend_pulls);
+    each_job(config, stores, Work::Check(checker), audience, stop).await
+}
+
+async fn each_job(
+    config: &Config,
+    stores: &Arc<OpenStores>,
+    work: Work,
+    audience: Audience,
+    stop: &CancellationToken,
+) -> Summary {
+    let work = Arc::new(work);
     let mut tasks = JoinSet::new();
-    let mut order = std::collections::HashMap::new();
+    let mut order = HashMap::new();
     for (number, job) in config.jobs.iter().enumerate() {
-        let (shared, job, stop) = (Arc::clone(&shared), job.clone(), stop.clone());
-        let task = tasks.spawn(async move { run(&shared.0, &shared.1, &job, &stop).await });
+        let (work, stores, stop) = (Arc::clone(&work), Arc::clone(stores), stop.clone());
+        let (job, audience) = (job.clone(), audience.clone());
+        let task = tasks.spawn(async move { work.run(&job, &stores, &audience, &stop).await });
         order.insert(task.id(), number);
     }
     let mut runs: Vec<(usize, RunReport)> = Vec::with_capacity(order.len());
@@ -46,8 +88,8 @@ pub async fn run_once(config: &Config, stores: OpenStores, stop: &CancellationTo
         };
         let number = order[&id];
         let report = report.unwrap_or_else(|| {
-            let error = "a fault of regmirror's own ended the job; please report it".to_owned();
-            failed(&config.jobs[number], error)
+            let outcome = Outcome::fault("it ended the job");
+            without_a_tag(&config.jobs[number], outcome, &audience)
         });
         runs.push((number, report));
     }
@@ -64,21 +106,31 @@ pub async fn run_once(config: &Config, stores: OpenStores, stop: &CancellationTo
     }
 }
 
-async fn run(
-    executor: &Executor,
-    stores: &Arc<OpenStores>,
-    job: &Job,
-    stop: &CancellationToken,
-) -> RunReport {
-    let (report, allowance) = match stores.of(job) {
-        Ok(stores) => {
-            let report = executor.run(job, &stores, stop).await;
-            (report, stores.source.allowance())
-        }
-        Err(error) => (failed(job, error.one_line()), Allowance::default()),
-    };
+impl Work {
+    async fn run(
+        &self,
+        job: &Job,
+        stores: &Arc<OpenStores>,
+        audience: &Audience,
+        stop: &CancellationToken,
+    ) -> RunReport {
+        let stores = match stores.of(job) {
+            Ok(stores) => stores,
+            Err(error) => return unopened(job, &error, audience),
+        };
+        let report = match self {
+            Self::Copy(executor) => executor.run(job, &stores, stop).await,
+            Self::Check(checker) => checker.run(job, stores.readers(), stop).await,
+        };
+        log(&report, stores.source.allowance());
+        report
+    }
+}
+
+fn log(report: &RunReport, allowance: Allowance) {
     let Totals {
         copied,
+        pending,
         unchanged,
         excluded,
         failed,
@@ -86,32 +138,32 @@ async fn run(
         ..
     } = report.totals;
     tracing::info!(
-        sync_job = %job.name,
+        sync_job = %report.job,
         copied,
+        pending,
         unchanged,
         excluded,
         failed,
         bytes = bytes_sent,
+        duration_ms = u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
         pulls_left = allowance.pulls.map(|pulls| pulls.remaining),
         "job done"
     );
+}
+
+fn unopened(job: &Job, error: &StoreError, audience: &Audience) -> RunReport {
+    let report = without_a_tag(job, Outcome::failed(error), audience);
+    log(&report, Allowance::default());
     report
 }
 
 /// The report of a job that did not get to its first tag.
-fn failed(job: &Job, error: String) -> RunReport {
-    let totals = Totals {
-        failed: 1,
-        ..Totals::default()
-    };
-    RunReport {
-        job: job.name.clone(),
-        totals,
-        tags: vec![TagReport {
-            source: job.scope.source().to_string(),
-            target: job.scope.target().to_string(),
-            outcome: Outcome::Failed { error },
-        }],
-        interrupted: false,
-    }
+fn without_a_tag(job: &Job, outcome: Outcome, audience: &Audience) -> RunReport {
+    let tally = Tally::begin(&job.name, audience);
+    tally.tag(TagReport {
+        source: job.scope.source().to_string(),
+        target: job.scope.target().to_string(),
+        outcome,
+    });
+    tally.end(false)
 }

@@ -98,6 +98,18 @@ impl OpenStores {
         })
     }
 
+    /// What registries wanted people to be told so far, by their names.
+    pub fn warnings(&self) -> Vec<(String, String)> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = open.iter().flat_map(|(host, registry)| {
+            let texts = registry.warnings().into_iter();
+            texts.map(|text| (host.to_string(), text))
+        });
+        let mut told: Vec<_> = told.collect();
+        told.sort();
+        told
+    }
+
     /// The store at `location` to read from, through its mirrors if it has any.
     fn reader(&self, location: &Location) -> Result<Arc<dyn Source>, StoreError> {
         if let Location::Registry(host) = location
@@ -112,7 +124,7 @@ impl OpenStores {
         Ok(store)
     }
 
-    fn registry(&self, host: &Host) -> Result<Registry, StoreError> {
+    pub(super) fn registry(&self, host: &Host) -> Result<Registry, StoreError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(registry) = open.get(host) {
             return Ok(registry.clone());

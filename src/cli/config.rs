@@ -3,28 +3,35 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use super::args::{ConfigArgs, ConfigCommand, Convert, Origin, ReportFormat, Validate};
+use super::args::{ConfigArgs, ConfigCommand, Convert, Origin, ReportFormat, SchemaOf, Validate};
 use super::exit::Exit;
 use super::load::{human, load, read};
 use super::output;
 use crate::config::{self, Check, ConfigError, Format, Tool};
+use crate::report;
 
-pub(super) fn run(path: Option<&Path>, arguments: ConfigArgs) -> Exit {
-    match arguments.command {
-        None => show(path),
-        Some(ConfigCommand::Validate(arguments)) => validate(path, &arguments),
-        Some(ConfigCommand::Schema) => {
-            output::print(&config::schema_text());
+pub(super) fn run(path: Option<&Path>, arguments: &ConfigArgs) -> Exit {
+    match &arguments.command {
+        None => show(path, arguments.show_secrets),
+        Some(ConfigCommand::Validate(arguments)) => validate(path, arguments),
+        Some(ConfigCommand::Schema(arguments)) => {
+            output::print(&match arguments.of {
+                SchemaOf::Config => config::schema_text(),
+                SchemaOf::Report => report::schema_text(),
+            });
             Exit::Success
         }
-        Some(ConfigCommand::Convert(arguments)) => convert(&arguments),
+        Some(ConfigCommand::Convert(arguments)) => convert(arguments),
     }
 }
 
-fn show(path: Option<&Path>) -> Exit {
-    match load(path) {
+fn show(path: Option<&Path>, secrets: bool) -> Exit {
+    match load(path, None) {
         Ok(config) => {
-            output::print(&config.effective());
+            output::print(&match secrets {
+                true => config.with_secrets(),
+                false => config.effective(),
+            });
             Exit::Success
         }
         Err(exit) => exit,

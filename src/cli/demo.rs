@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::exit::Exit;
 use super::output::{self, bytes, plural};
-use super::signals::Signals;
+use super::stop::Signals;
+use super::table::{self, Look};
 use crate::app::demo::{self, Demo};
 
 pub(super) async fn run() -> Exit {
@@ -17,7 +18,7 @@ pub(super) async fn run() -> Exit {
         }
     };
     let started = Instant::now();
-    let demo = match demo::run(&signals.stop).await {
+    let demo = match demo::run(&signals.stop.token).await {
         Ok(demo) => demo,
         Err(error) => {
             output::error(&error.to_string());
@@ -61,7 +62,7 @@ fn write(text: &mut String, demo: &Demo, took: Duration) -> std::fmt::Result {
         "The first run: {} copied\n",
         plural(totals.copied, "tag")
     )?;
-    writeln!(text, "{}", output::summary(first))?;
+    writeln!(text, "{}", table::summary(first, Look::default()))?;
     let brought = totals.blobs_shared + totals.blobs_present;
     writeln!(
         text,
@@ -80,7 +81,7 @@ fn write(text: &mut String, demo: &Demo, took: Duration) -> std::fmt::Result {
         "The second run: {} unchanged\n",
         plural(totals.unchanged, "tag")
     )?;
-    writeln!(text, "{}", output::summary(second))?;
+    writeln!(text, "{}", table::summary(second, Look::default()))?;
     match totals.copied + totals.failed {
         0 => writeln!(
             text,

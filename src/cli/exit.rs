@@ -14,18 +14,31 @@ pub(super) enum Exit {
     Usage,
     /// 3: the configuration is invalid or cannot be read.
     Config,
+    /// 4: something was copied, or would be, and the code was to tell.
+    Changes,
+    /// 5: told to stop by the time limit, or by registries that allow no more.
+    Unfinished,
     /// 128 and the signal's number: interrupted.
     Signal(u8),
 }
 
+impl Exit {
+    /// The code.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Config => 3,
+            Self::Changes => 4,
+            Self::Unfinished => 5,
+            Self::Signal(number) => 128 + number,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Success => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
-            Exit::Config => 3,
-            Exit::Signal(number) => 128 + number,
-        })
+        Self::from(exit.code())
     }
 }

@@ -4,26 +4,33 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use super::exit::Exit;
-use super::output;
+use super::{ci, output, terminal};
 use crate::config::{Config, ConfigError, Format};
 
 /// Reads the configuration that the command line names, and tells what is wrong
-/// or odd about it on standard error.
+/// or odd about it on standard error; in a CI system, also where that shows it,
+/// and in the file `code_quality` if it cannot be used.
 ///
 /// # Errors
 ///
 /// How to end when there is none.
-pub(super) fn load(path: Option<&Path>) -> Result<Config, Exit> {
-    let config = read(path)?;
-    match config {
+pub(super) fn load(path: Option<&Path>, code_quality: Option<&Path>) -> Result<Config, Exit> {
+    match read(path)? {
         Ok(config) => {
             for warning in config.warnings.to_string().lines() {
                 tracing::warn!("{warning}");
             }
+            ci::show_findings(&config.warnings);
             Ok(config)
         }
         Err(ConfigError::Faulty(report)) => {
             output::complain(&report.render(human(&std::io::stderr())));
+            ci::show_findings(&report);
+            if let Some(file) = code_quality
+                && let Err(error) = std::fs::write(file, report.render(Format::Gitlab))
+            {
+                output::error(&format!("could not write {}: {error}", file.display()));
+            }
             Err(Exit::Config)
         }
         Err(error) => {
@@ -51,8 +58,7 @@ pub(super) fn read(path: Option<&Path>) -> Result<Result<Config, ConfigError>, E
 
 /// Findings for people who read `stream`.
 pub(super) fn human(stream: &impl IsTerminal) -> Format {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Format::Human {
-        colour: stream.is_terminal() && !plain,
+        colour: terminal::colour(stream),
     }
 }

@@ -5,10 +5,10 @@ use tokio::net::TcpListener;
 use super::args::Serve;
 use super::exit::Exit;
 use super::output;
-use super::signals::Signals;
+use super::stop::Signals;
 use crate::app::{Content, serve_registry};
 
-pub(super) async fn run(arguments: Serve) -> Exit {
+pub(super) async fn run(arguments: &Serve) -> Exit {
     let content = arguments.content();
     if let Content::Directory(dir) = &content
         && !dir.is_dir()
@@ -35,7 +35,7 @@ pub(super) async fn run(arguments: Serve) -> Exit {
     };
     let address = listener.local_addr().unwrap_or(arguments.listen);
     output::print(&format!("serving a registry on http://{address}\n"));
-    let stop = signals.stop.clone();
+    let stop = signals.stop.token.clone();
     let served = serve_registry(content, arguments.read_only, listener, async move {
         stop.cancelled().await;
     });

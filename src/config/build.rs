@@ -15,7 +15,7 @@ use job::{Entry, job};
 use super::effective::{effective, inherit};
 use super::finding::{Check, Finding, Findings, Severity};
 use super::{Config, Report, raw};
-use crate::http::Chunks;
+use crate::http::{Chunks, Secret};
 use crate::oci::TagOrDigest;
 use crate::schedule::{Schedule, duration};
 use crate::sync::{Job, Scope};
@@ -98,6 +98,7 @@ pub(super) fn config(
     let jobs: Vec<Job> = jobs.into_iter().map(|(_, job)| job).collect();
     let config = Config {
         effective: effective(raw, entries, &jobs),
+        secrets: raw.creds.iter().map(secrets).collect(),
         holds_secrets: raw.creds.iter().any(holds_secret),
         registries,
         docker_config: !raw.defaults.skip_docker_config.unwrap_or(false),
@@ -111,6 +112,7 @@ pub(super) fn config(
         cache: cache(&raw.defaults, &mut findings),
         jobs,
         schedules,
+        places: BTreeMap::new(),
         warnings: Report::default(),
     };
     // An inherited value is looked at once for each entry.
@@ -133,6 +135,10 @@ fn hide_secrets(findings: &mut [Finding], expander: &Expander<'_>) {
             message.clone_into(&mut finding.message);
         }
     }
+}
+
+fn secrets(entry: &raw::Creds) -> [Option<Secret>; 3] {
+    [&entry.pass, &entry.token, &entry.client_key].map(|text| text.clone().map(Secret::new))
 }
 
 /// Whether a secret is written out, and does not come from elsewhere.

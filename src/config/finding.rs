@@ -5,14 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// It can be used, perhaps not as was meant.
-    Warning,
-    /// It cannot be used.
-    Error,
-}
+pub use crate::annotation::Severity;
 
 /// Which check found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

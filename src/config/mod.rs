@@ -8,6 +8,7 @@ mod build;
 mod convert;
 mod effective;
 mod finding;
+mod pick;
 mod raw;
 mod report;
 mod schema;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use convert::{ConvertError, Converted, Tool, convert};
 pub use finding::{Check, Finding, Severity};
+pub use pick::PickError;
 pub use report::{Format, Report};
 pub use schema::{schema, schema_text};
 
@@ -52,10 +54,15 @@ pub struct Config {
     pub jobs: Vec<Job>,
     /// When each job is due, by its name. A job without is run by `once` alone.
     pub schedules: BTreeMap<String, Schedule>,
+    /// The line and the column of each job's entry, by its name.
+    pub places: BTreeMap<String, (usize, usize)>,
     /// What is odd about the file but does not stop it.
     pub warnings: Report,
     /// The file with every default filled in, and without secrets.
     effective: raw::Config,
+    /// The secrets of its `creds` entries as they are written: password, token and
+    /// client key.
+    secrets: Vec<[Option<Secret>; 3]>,
     /// Whether a secret is written out in it.
     holds_secrets: bool,
 }
@@ -165,6 +172,18 @@ impl Config {
         serde_yaml::to_string(&self.effective).expect("maps with text for keys")
     }
 
+    /// As [`effective`](Self::effective), with secrets as they are in the file.
+    pub fn with_secrets(&self) -> String {
+        let mut config = self.effective.clone();
+        for (entry, [pass, token, key]) in config.creds.iter_mut().zip(&self.secrets) {
+            let shown = |secret: &Option<Secret>| Some(secret.as_ref()?.expose().to_owned());
+            entry.pass = shown(pass);
+            entry.token = shown(token);
+            entry.client_key = shown(key);
+        }
+        serde_yaml::to_string(&config).expect("maps with text for keys")
+    }
+
     /// Reads a stream to its end; `origin` names it in messages.
     ///
     /// # Errors
@@ -218,6 +237,15 @@ impl Config {
         match failed {
             true => Err(ConfigError::Faulty(report)),
             false => Ok(Self {
+                places: config
+                    .jobs
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(number, job)| {
+                        let place = read.places.of(&format!("sync[{number}]"))?;
+                        Some((job.name.clone(), report.line_and_column(place.start)))
+                    })
+                    .collect(),
                 warnings: report,
                 ..config
             }),

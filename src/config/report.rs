@@ -1,15 +1,14 @@
 //! Findings as people and their tools read them.
 
-use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::finding::{Finding, Severity};
+use crate::annotation::{self, Annotation};
 
 /// How many findings are shown to people.
 const SHOWN: usize = 50;
@@ -96,8 +95,8 @@ impl Report {
         match format {
             Format::Human { colour } => self.human(colour),
             Format::Json => self.json(),
-            Format::Github => self.github(),
-            Format::Gitlab => self.gitlab(),
+            Format::Github => self.annotations().iter().map(annotation::github).collect(),
+            Format::Gitlab => annotation::gitlab(&self.annotations()),
         }
     }
 
@@ -193,7 +192,7 @@ impl Report {
             })
         });
         json!({
-            "severity": word(finding.severity),
+            "severity": finding.severity.name(),
             "check": finding.check.name(),
             "key": finding.at,
             "message": finding.message,
@@ -202,59 +201,25 @@ impl Report {
         })
     }
 
-    /// <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
-    fn github(&self) -> String {
-        let mut text = String::new();
-        for finding in &self.findings {
-            let _ = write!(
-                text,
-                "::{} file={}",
-                word(finding.severity),
-                property(&self.origin)
-            );
-            if let Some(place) = &finding.place {
+    /// The findings as CI systems show them.
+    pub fn annotations(&self) -> Vec<Annotation> {
+        let annotation = |finding: &Finding| Annotation {
+            severity: finding.severity,
+            file: self.origin.clone(),
+            place: finding.place.as_ref().map(|place| {
                 let at = self.position(place.start);
-                let _ = write!(text, ",line={},col={}", at.line, at.column);
-            }
-            let title = property(finding.check.name());
-            let _ = writeln!(text, ",title={title}::{}", data(&finding.to_string()));
-        }
-        text
+                (at.line, at.column)
+            }),
+            title: finding.check.name().to_owned(),
+            message: finding.to_string(),
+        };
+        self.findings.iter().map(annotation).collect()
     }
 
-    /// <https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format>
-    fn gitlab(&self) -> String {
-        let mut seen: HashMap<String, usize> = HashMap::new();
-        let findings: Vec<Value> = self
-            .findings
-            .iter()
-            .map(|finding| {
-                // The same after lines were put in before it.
-                let identity = format!("{}\0{finding}", finding.check.name());
-                let count = seen.entry(identity.clone()).or_default();
-                *count += 1;
-                let hash = Sha256::digest(format!("{}\0{identity}\0{count}", self.origin));
-                let fingerprint = hash.iter().fold(String::new(), |mut hex, byte| {
-                    let _ = write!(hex, "{byte:02x}");
-                    hex
-                });
-                let line = finding
-                    .place
-                    .as_ref()
-                    .map_or(1, |place| self.position(place.start).line);
-                json!({
-                    "description": finding.to_string(),
-                    "check_name": finding.check.name(),
-                    "fingerprint": fingerprint,
-                    "severity": match finding.severity {
-                        Severity::Error => "blocker",
-                        Severity::Warning => "minor",
-                    },
-                    "location": {"path": self.origin, "lines": {"begin": line}},
-                })
-            })
-            .collect();
-        format!("{:#}\n", Value::Array(findings))
+    /// The line and the column of a byte, from 1.
+    pub(super) fn line_and_column(&self, byte: usize) -> (usize, usize) {
+        let at = self.position(byte);
+        (at.line, at.column)
     }
 
     fn position(&self, byte: usize) -> Position {
@@ -294,23 +259,6 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-fn word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    }
-}
-
-fn data(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
-}
-
-fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
 /// The beginning of the character that `byte` is in.

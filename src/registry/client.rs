@@ -162,6 +162,23 @@ impl Registry {
         }
     }
 
+    /// Who we are here, for messages, and where the credential comes from, if there
+    /// is one. `repo` counts where credentials are for some repositories only.
+    ///
+    /// # Errors
+    ///
+    /// When a credential cannot be had.
+    pub async fn identity(
+        &self,
+        repo: Option<&Repository>,
+    ) -> Result<(String, Option<String>), StoreError> {
+        let inner = &self.inner;
+        let found = inner.auth.identity(repo).await;
+        let (credential, origin) =
+            found.map_err(|failure| failure.at("find a credential for", inner.name.as_str()))?;
+        Ok((credential.to_string(), origin))
+    }
+
     /// What the registry wanted people to be told so far (`Warning` headers),
     /// each text once and safe to print. The first 64 are kept.
     pub fn warnings(&self) -> Vec<String> {

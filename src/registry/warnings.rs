@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reqwest::header::{HeaderMap, WARNING};
-use tracing::warn;
+use tracing::debug;
 
 use crate::http::printable;
 
@@ -21,7 +21,7 @@ const SHOWN: usize = 1 << 10;
 pub(super) struct Warnings(Mutex<Vec<String>>);
 
 impl Warnings {
-    /// Logs what an answer of `registry` says that it has not said before.
+    /// Keeps what an answer of `registry` says that it has not said before.
     pub(super) fn note(&self, registry: &str, headers: &HeaderMap) {
         let values = headers.get_all(WARNING).into_iter();
         let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -35,9 +35,9 @@ impl Warnings {
                 told.push(text.clone());
                 told.len()
             };
-            warn!("{registry} warns: {text}");
+            debug!("{registry} warns: {text}");
             if count == TEXTS {
-                warn!("{registry} warns of too much: the rest is left out");
+                debug!("{registry} warns of too much: the rest is left out");
             }
         }
     }

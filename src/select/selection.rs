@@ -99,10 +99,17 @@ impl TagSet {
                 return Some(Reason::OutOfRange(ranges.join(" || ")));
             }
         }
-        match self.filter.judge(tag) {
-            Verdict::Taken => None,
-            Verdict::NotAllowed => Some(Reason::NotAllowed),
-            Verdict::Denied(pattern) => Some(Reason::Denied(pattern)),
+        self.filter.judge(tag).reason()
+    }
+}
+
+impl Verdict {
+    /// Why a name is left out, if it is.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Taken => None,
+            Self::NotAllowed => Some(Reason::NotAllowed),
+            Self::Denied(pattern) => Some(Reason::Denied(pattern)),
         }
     }
 }

@@ -36,10 +36,14 @@ pub struct Blob {
     /// The body that was opened first: by it a blob is known to be there.
     first: Option<BlobStream>,
     again: Option<Arc<dyn Content>>,
+    counter: Option<Counter>,
     marks: Marks,
     /// [`STEP`], but for tests.
     step: u64,
 }
+
+/// Is given the length, in bytes, of each piece that passes.
+type Counter = Arc<dyn Fn(u64) + Send + Sync>;
 
 impl Blob {
     /// Puts a verification on `body`, which passes once. `origin` names where
@@ -54,8 +58,19 @@ impl Blob {
             origin: origin.into(),
             first: Some(body),
             again: None,
+            counter: None,
             marks: Marks::default(),
             step: STEP,
+        }
+    }
+
+    /// The same blob, that tells of each piece that passes how many bytes it has.
+    /// Those that are read again count again.
+    #[must_use]
+    pub fn counted(self, counter: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self {
+            counter: Some(Arc::new(counter)),
+            ..self
         }
     }
 
@@ -148,7 +163,13 @@ impl Blob {
                 return Err(error.with_kind(ErrorKind::Unavailable));
             }
         };
-        Ok(check.on(body, offset))
+        let verified = check.on(body, offset);
+        Ok(match self.counter.clone() {
+            None => verified,
+            Some(counter) => verified
+                .inspect_ok(move |chunk| counter(chunk.len() as u64))
+                .boxed(),
+        })
     }
 
     /// Reads all of it into memory: for blobs known to be small, and tests.

@@ -78,6 +78,8 @@ pub struct StoreError {
     kind: ErrorKind,
     action: &'static str,
     subject: String,
+    /// How often it was begun from the beginning.
+    times: u32,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -88,6 +90,7 @@ impl StoreError {
             kind,
             action,
             subject: subject.into(),
+            times: 1,
             source: None,
         }
     }
@@ -105,6 +108,12 @@ impl StoreError {
         Self { kind, ..self }
     }
 
+    /// The same failure, after the whole was begun so many times.
+    #[must_use]
+    pub fn tried(self, times: u32) -> Self {
+        Self { times, ..self }
+    }
+
     /// The class of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -112,7 +121,11 @@ impl StoreError {
 
     /// The whole story in one line: this error, its causes, what to do.
     pub fn one_line(&self) -> String {
-        format!("{}; {}", chain(self), self.kind.advice())
+        let times = match self.times {
+            1 => String::new(),
+            times => format!(" (begun {times} times)"),
+        };
+        format!("{}{times}; {}", chain(self), self.kind.advice())
     }
 }
 

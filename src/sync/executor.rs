@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::stream::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -13,14 +12,16 @@ use tokio_util::sync::CancellationToken;
 use super::admission;
 use super::backup::{self, Backup, BackupFailure};
 use super::copy::{Copier, Parts};
+use super::cost::Cost;
 use super::hooks::Hook;
 use super::job::{Job, Platforms, Stores};
-use super::plan::{Memory, Planned, plan};
+use super::plan::{Memory, plan};
 use super::platforms::{Choice, Manifests, choose};
-use super::report::{Outcome, RunReport, TagReport, Tally};
+use super::report::{Outcome, RunReport, Tally};
 use super::step::{Decision, Exclusion, Step, Why, image_name};
 use super::transfer::{End, Shared, Transfers};
-use crate::oci::{Digest, Tag, TagOrDigest};
+use super::watch::Audience;
+use crate::oci::{Digest, Tag};
 use crate::store::{ErrorKind, Sink, Source, StoreError};
 
 /// How often a tag that others move is looked at before it counts as failed.
@@ -61,6 +62,7 @@ struct Run<'a> {
 #[derive(Debug)]
 pub struct Executor {
     limits: Limits,
+    audience: Audience,
     slots: Semaphore,
     transfers: Transfers,
     manifests: Arc<Manifests>,
@@ -71,10 +73,17 @@ impl Executor {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            audience: Audience::default(),
             slots: Semaphore::new(limits.images),
             transfers: Transfers::default(),
             manifests: Arc::default(),
         }
+    }
+
+    /// The same executor, that tells `audience` what it does.
+    #[must_use]
+    pub fn telling(self, audience: Audience) -> Self {
+        Self { audience, ..self }
     }
 
     /// Runs a job once: plans it, and does what the plan says.
@@ -82,7 +91,7 @@ impl Executor {
     /// A tag that fails does not stop the others. When `stop` is cancelled,
     /// copies under way are finished and no other is begun.
     pub async fn run(&self, job: &Job, stores: &Stores, stop: &CancellationToken) -> RunReport {
-        let tally = Tally::default();
+        let tally = Tally::begin(&job.name, &self.audience);
         let memory = Memory::with(Arc::clone(&self.manifests));
         let run = Run {
             job,
@@ -91,25 +100,18 @@ impl Executor {
             tally: &tally,
             memory: &memory,
         };
-        plan(job, stores.readers(), &memory)
-            .take_until(stop.cancelled())
-            .for_each_concurrent(self.limits.images, |planned| self.take(planned, run))
+        let planned = plan(job, stores.readers(), &memory);
+        let seen_all = tally
+            .follow(planned, &memory, stop, self.limits.images, |step| {
+                self.take(step, run)
+            })
             .await;
-        tally.into_report(&job.name, stop.is_cancelled())
+        let interrupted = !seen_all || tally.totals().pending > 0;
+        tally.end(interrupted)
     }
 
-    async fn take(&self, planned: Planned, run: Run<'_>) {
+    async fn take(&self, step: Step, run: Run<'_>) {
         let Run { stores, tally, .. } = run;
-        let step = match planned {
-            Ok(step) => step,
-            Err(failure) => {
-                return tally.tag(TagReport {
-                    source: failure.subject,
-                    target: String::new(),
-                    outcome: failed(&failure.error),
-                });
-            }
-        };
         let (choice, why) = match &step.decision {
             Decision::Copy { choice, why } => (choice, why),
             Decision::Unchanged { digest } => {
@@ -118,39 +120,48 @@ impl Executor {
             }
             Decision::Excluded(exclusion) => {
                 tracing::debug!(tag = %step.from, %exclusion, "left out");
-                return tally.count(|totals| totals.excluded += 1);
+                let outcome = Outcome::Excluded(exclusion.clone());
+                return tally.tag(step.report(outcome, stores.readers()));
             }
         };
-        let Some((digest, done)) = self.attempt(&step, choice, why, run).await else {
-            return;
+        let (digest, done) = match self.attempt(&step, choice, why, run).await {
+            Some((digest, done)) => (digest, done),
+            // Told to stop before it was begun.
+            None => (choice.to.clone(), Done::Pending),
         };
+        let (why, pending) = (why.clone(), digest.clone());
         let outcome = match done {
             Done::Copied => Outcome::Copied {
-                digest: digest.clone(),
-                why: why.clone(),
+                digest: pending,
+                why,
+            },
+            Done::Pending => Outcome::Pending {
+                digest: pending,
+                why,
+                cost: Cost::default(),
             },
             Done::Nothing => return self.unchanged(&step, &digest, run).await,
             Done::Excluded(exclusion) => {
                 let image = image_name(stores.source.name(), &step.source, &step.from);
                 tracing::info!(image, %exclusion, "left out");
-                return tally.count(|totals| totals.excluded += 1);
+                Outcome::Excluded(exclusion)
             }
-            Done::Failed(error) => Outcome::Failed { error },
+            Done::Failed(outcome) => outcome,
         };
-        tally.tag(report(&step, &digest, outcome, stores));
+        tally.tag(step.report(outcome, stores.readers()));
     }
 
     /// Counts a tag that is up to date, and runs the hook for it.
     async fn unchanged(&self, step: &Step, digest: &Digest, run: Run<'_>) {
         let hook = &run.job.policy.hooks.unchanged;
         let ran = hooked(hook.as_ref(), "unchanged", step, digest, None, run).await;
-        match ran {
-            Ok(()) => run.tally.count(|totals| totals.unchanged += 1),
-            Err(error) => {
-                let outcome = failed(&error);
-                run.tally.tag(report(step, digest, outcome, run.stores));
-            }
-        }
+        let outcome = match ran {
+            Ok(()) => Outcome::Unchanged {
+                digest: digest.clone(),
+            },
+            Err(error) => Outcome::failed(&error),
+        };
+        run.tally.tag(step.report(outcome, run.stores.readers()));
     }
 
     /// Copies an image when the stores want it and there is a place in the
@@ -208,11 +219,11 @@ impl Executor {
                         }
                         continue;
                     }
-                    _ => Done::Failed(error.one_line()),
+                    _ => Done::Failed(Outcome::failed(&error.tried(attempt))),
                 },
                 Err(panic) => {
                     let said = panic_text(&*panic);
-                    Done::Failed(format!("a fault of regmirror's own: {said}"))
+                    Done::Failed(Outcome::fault(said))
                 }
             };
             return Some((choice.to, done));
@@ -368,8 +379,10 @@ enum Done {
     Copied,
     /// The target had all of it.
     Nothing,
+    /// It was not begun.
+    Pending,
     Excluded(Exclusion),
-    Failed(String),
+    Failed(Outcome),
 }
 
 fn source_of<'a>(step: &'a Step, stores: &'a Stores) -> End<'a, dyn Source> {
@@ -377,20 +390,6 @@ fn source_of<'a>(step: &'a Step, stores: &'a Stores) -> End<'a, dyn Source> {
         store: &*stores.source,
         repo: &step.source,
     }
-}
-
-fn report(step: &Step, digest: &Digest, outcome: Outcome, stores: &Stores) -> TagReport {
-    TagReport {
-        source: image_name(stores.source.name(), &step.source, &step.from),
-        target: image_name(stores.target.name(), &step.target, &written(step, digest)),
-        outcome,
-    }
-}
-
-/// What a step writes at the target.
-fn written(step: &Step, digest: &Digest) -> TagOrDigest {
-    let tag = step.to.clone();
-    tag.map_or_else(|| digest.clone().into(), Into::into)
 }
 
 /// Runs a hook, if there is one, with what it may want to know.
@@ -407,7 +406,7 @@ async fn hooked(
     };
     let Run { job, stores, .. } = run;
     let source = image_name(stores.source.name(), &step.source, &step.from);
-    let target = image_name(stores.target.name(), &step.target, &written(step, digest));
+    let target = image_name(stores.target.name(), &step.target, &step.written(digest));
     let facts = [
         ("REGMIRROR_HOOK", name.to_owned()),
         ("REGMIRROR_JOB", job.name.clone()),
@@ -431,12 +430,6 @@ async fn hooked(
         };
         StoreError::new(ErrorKind::Refused, action, target).because(reason)
     })
-}
-
-fn failed(error: &StoreError) -> Outcome {
-    Outcome::Failed {
-        error: error.one_line(),
-    }
 }
 
 /// What a panic said.

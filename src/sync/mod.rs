@@ -7,6 +7,7 @@
 mod admission;
 mod backup;
 mod copy;
+mod cost;
 mod created;
 mod digest_tags;
 mod executor;
@@ -18,8 +19,10 @@ mod referrers;
 mod report;
 mod step;
 mod transfer;
+mod watch;
 
 pub use backup::{Backup, BackupFailure, Place};
+pub use cost::{Checker, Cost};
 pub use executor::{Executor, Limits};
 pub use hooks::{Hook, Hooks};
 pub use job::{IndexForm, Job, Open, Platforms, Policy, RateLimit, Readers, Scope, Stores};
@@ -28,3 +31,4 @@ pub use platforms::{Choice, Manifests};
 pub use referrers::{ReferrerFilter, Referrers};
 pub use report::{Outcome, RunReport, TagReport, Tally, Totals};
 pub use step::{Decision, Exclusion, Failure, Step, Why, image_name, repository_name};
+pub use watch::{Audience, Event, Kept, Watch};

@@ -3,6 +3,7 @@
 mod incomplete;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -17,7 +18,7 @@ use super::platforms::{Choice, Manifests, choose};
 use super::step::{Decision, Exclusion, Failure, Step, Why, image_name, repository_name};
 use super::transfer::End;
 use crate::oci::{Digest, Repository, Tag, TagOrDigest, is_about_image, is_fallback_tag};
-use crate::select::{Filter, Latest, Reason, Selection, Sort, Verdict, newest};
+use crate::select::{Filter, Latest, Reason, Selection, Sort, newest};
 use crate::store::{ErrorKind, Listing, StoreError};
 
 /// How many tags are looked up at once. The stores bound their requests
@@ -27,8 +28,33 @@ const LOOKUPS: usize = 16;
 /// How often one tag is looked up before it counts as failed.
 const LOOKS: u32 = 3;
 
-/// What planning yields: a step, or what could not be planned.
-pub type Planned = Result<Step, Failure>;
+/// What planning yields.
+#[derive(Debug)]
+pub enum Planned {
+    /// A tag, and what should happen to it.
+    Step(Step),
+    /// A repository that a rule leaves out, as people write it.
+    LeftOut {
+        /// The repository.
+        repository: String,
+        /// The rule.
+        exclusion: Exclusion,
+    },
+    /// What could not be planned.
+    Failed(Failure),
+}
+
+impl From<Result<Step, Failure>> for Planned {
+    fn from(found: Result<Step, Failure>) -> Self {
+        match found {
+            Ok(step) => Self::Step(step),
+            Err(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+/// A tag that was looked at.
+type Looked = Result<Step, Failure>;
 
 /// What planning has learnt of a source, for one run of a job and those who copy
 /// what was planned.
@@ -36,6 +62,7 @@ pub type Planned = Result<Step, Failure>;
 pub struct Memory {
     pub(super) manifests: Arc<Manifests>,
     pub(super) digest_tags: DigestTags,
+    listed: AtomicU64,
 }
 
 impl Memory {
@@ -45,6 +72,11 @@ impl Memory {
             manifests,
             ..Self::default()
         }
+    }
+
+    /// How many tags were listed since this was asked last.
+    pub(super) fn newly_listed(&self) -> u64 {
+        self.listed.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -70,13 +102,17 @@ pub fn plan<'a>(job: &'a Job, stores: Readers<'a>, memory: &'a Memory) -> BoxStr
                 target: to.repository.clone(),
                 to: to.tag_to_write(),
             };
-            stream::once(async move { planner.decide(wanted).await }).boxed()
+            memory.listed.fetch_add(1, Ordering::Relaxed);
+            stream::once(async move { planner.decide(wanted).await.into() }).boxed()
         }
         Scope::Repository {
             source: from,
             target: to,
             tags,
-        } => planner.repository(from.repository.clone(), to.repository.clone(), tags),
+        } => planner
+            .repository(from.repository.clone(), to.repository.clone(), tags)
+            .map(Planned::from)
+            .boxed(),
         Scope::Registry {
             prefix,
             repositories,
@@ -113,18 +149,26 @@ impl<'a> Planner<'a> {
             .flat_map(move |found| {
                 let found = match found {
                     Ok(found) => found,
-                    Err(failure) => return stream::iter([Err(failure)]).boxed(),
+                    Err(failure) => return stream::iter([Planned::Failed(failure)]).boxed(),
                 };
-                if repositories.judge(found.as_str()) != Verdict::Taken {
-                    return stream::empty().boxed();
+                let repository = || repository_name(self.stores.source.name(), &found);
+                if let Some(reason) = repositories.judge(found.as_str()).reason() {
+                    let left_out = Planned::LeftOut {
+                        repository: repository(),
+                        exclusion: Exclusion::NotSelected(reason),
+                    };
+                    return stream::iter([left_out]).boxed();
                 }
                 match target_repository(prefix, &found) {
-                    Ok(target) => self.repository(found, target, tags),
+                    Ok(target) => self
+                        .repository(found, target, tags)
+                        .map(Planned::from)
+                        .boxed(),
                     Err(error) => {
-                        let subject = repository_name(self.stores.source.name(), &found);
+                        let subject = repository();
                         let error = StoreError::new(ErrorKind::Refused, "name", "its target")
                             .because(error);
-                        stream::iter([Err(Failure { subject, error })]).boxed()
+                        stream::iter([Planned::Failed(Failure { subject, error })]).boxed()
                     }
                 }
             })
@@ -136,9 +180,14 @@ impl<'a> Planner<'a> {
         source: Repository,
         target: Repository,
         selection: &'a Selection,
-    ) -> BoxStream<'a, Planned> {
+    ) -> BoxStream<'a, Looked> {
         let subject = repository_name(self.stores.source.name(), &source);
-        let listed = names(self.stores.source.tags(&source), subject).map(move |tag| {
+        let memory = self.memory;
+        let pages = self.stores.source.tags(&source).inspect_ok(move |page| {
+            let count = page.names.len() as u64;
+            memory.listed.fetch_add(count, Ordering::Relaxed);
+        });
+        let listed = names(pages.boxed(), subject).map(move |tag| {
             tag.map(|tag| Wanted {
                 source: source.clone(),
                 from: tag.clone().into(),
@@ -169,7 +218,7 @@ impl<'a> Planner<'a> {
         listed: BoxStream<'a, Result<Wanted, Failure>>,
         selection: &'a Selection,
         latest: Latest,
-    ) -> BoxStream<'a, Planned> {
+    ) -> BoxStream<'a, Looked> {
         let listed: Vec<Wanted> = match listed.try_collect().await {
             Ok(listed) => listed,
             Err(failure) => return stream::iter([Err(failure)]).boxed(),
@@ -235,7 +284,7 @@ impl<'a> Planner<'a> {
         created(source, &wanted.from, &self.memory.manifests).await
     }
 
-    async fn decide(self, wanted: Wanted) -> Planned {
+    async fn decide(self, wanted: Wanted) -> Looked {
         let decision = self.patiently(&wanted, || self.decision(&wanted)).await?;
         Ok(wanted.step(decision))
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::job::Readers;
 use super::platforms::Choice;
+use super::report::{Outcome, TagReport};
 use crate::oci::{Digest, MediaType, Repository, Tag, TagOrDigest};
 use crate::select::Reason;
 use crate::store::StoreError;
@@ -20,6 +22,27 @@ pub struct Step {
     pub to: Option<Tag>,
     /// What should happen.
     pub decision: Decision,
+}
+
+impl Step {
+    /// What the step writes at the target, when it brings `digest`.
+    pub(super) fn written(&self, digest: &Digest) -> TagOrDigest {
+        let tag = self.to.clone();
+        tag.map_or_else(|| digest.clone().into(), Into::into)
+    }
+
+    /// What became of it.
+    pub(super) fn report(&self, outcome: Outcome, stores: Readers<'_>) -> TagReport {
+        let written = match &self.to {
+            Some(tag) => tag.clone().into(),
+            None => self.from.clone(),
+        };
+        TagReport {
+            source: image_name(stores.source.name(), &self.source, &self.from),
+            target: image_name(stores.target.name(), &self.target, &written),
+            outcome,
+        }
+    }
 }
 
 /// What should happen to a tag.

@@ -9,6 +9,8 @@ use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
 
 use super::executor::Limits;
 use super::report::Tally;
+use super::step::repository_name;
+use super::watch::{Transfer, Watch};
 use crate::oci::{Descriptor, Digest, Repository};
 use crate::store::{Blob, Sink, Source, StoreError};
 
@@ -101,7 +103,8 @@ impl Transfers {
             Delivery::Shared
         } else {
             let elsewhere = holders.first().cloned();
-            self.bring(source, target, blob, elsewhere).await?
+            self.bring(source, target, blob, elsewhere, tally.watch())
+                .await?
         };
         if holders.len() >= HOLDERS && !holders.contains(target.repo) {
             // Repositories are listed in this order, so it is likely done with.
@@ -129,6 +132,7 @@ impl Transfers {
         target: End<'_, dyn Sink>,
         blob: &Descriptor,
         elsewhere: Option<Repository>,
+        watch: &Arc<dyn Watch>,
     ) -> Result<Delivery, StoreError> {
         let End { store, repo } = target;
         if let Some(from) = elsewhere
@@ -150,7 +154,8 @@ impl Transfers {
             }
             _ => source.store.blob(source.repo, blob).await?,
         };
-        store.put_blob(repo, content).await?;
+        let transfer = Transfer::begin(watch, blob, &repository_name(store.name(), repo));
+        store.put_blob(repo, transfer.counted(content)).await?;
         Ok(Delivery::Copied)
     }
 
@@ -205,6 +210,7 @@ mod tests {
     use super::*;
     use crate::oci::MediaType;
     use crate::store::{Blob, MemoryStore};
+    use crate::sync::Audience;
 
     #[tokio::test]
     async fn j14_only_so_many_lanes_are_remembered() {
@@ -226,7 +232,8 @@ mod tests {
         let descriptor = base.descriptor().clone();
         let from = "a".parse().unwrap();
         source.put_blob(&from, base).await.unwrap();
-        let (transfers, tally) = (Transfers::default(), Tally::default());
+        let transfers = Transfers::default();
+        let tally = Tally::begin("job", &Audience::default());
         for number in 0..2 * HOLDERS {
             let repo: Repository = format!("r{number:04}").parse().unwrap();
             let source = End {
@@ -245,7 +252,7 @@ mod tests {
         }
         let key = ("target".to_owned(), descriptor.digest.clone());
         assert_eq!(transfers.blobs.enter(key).await.len(), HOLDERS);
-        let totals = tally.into_report("job", false).totals;
+        let totals = tally.end(false).totals;
         let shared = totals.blobs_shared;
         assert_eq!(shared, 2 * HOLDERS as u64, "the one at hand is remembered");
     }

@@ -128,9 +128,14 @@ async fn many_tags_in_several_jobs_get_through_one_place_at_a_time() {
             )
             .replace("skipDockerConfig", "parallel: 2, skipDockerConfig");
         let config = Config::parse(&text, "test").unwrap();
-        let stores = OpenStores::new(&config, RetryPolicy::none()).unwrap();
+        let stores = std::sync::Arc::new(OpenStores::new(&config, RetryPolicy::none()).unwrap());
         let stop = CancellationToken::new();
-        let run = run_once(&config, stores, &stop);
+        let run = run_once(
+            &config,
+            &stores,
+            regmirror::sync::Audience::default(),
+            &stop,
+        );
         let summary = tokio::time::timeout(Duration::from_secs(60), run)
             .await
             .expect("nobody waits for a place that nobody gives back");

@@ -6,7 +6,7 @@ use regmirror::app::{OpenStores, RetryPolicy};
 use regmirror::config::Config;
 use regmirror::oci::{Descriptor, Draft, MediaType};
 use regmirror::store::{Blob, Sink as _};
-use regmirror::sync::{Decision, Memory, plan};
+use regmirror::sync::{Decision, Memory, Planned, plan};
 
 use crate::support::Fault;
 use crate::support::bench::{Bench, failures};
@@ -54,7 +54,9 @@ async fn reasons(bench: &Bench, job: &str) -> Vec<String> {
         .collect()
         .await;
     let excluded = steps.into_iter().filter_map(|step| {
-        let step = step.unwrap();
+        let Planned::Step(step) = step else {
+            panic!("{step:?}")
+        };
         match step.decision {
             Decision::Excluded(reason) => Some(format!("{}: {reason}", step.from)),
             _ => None,

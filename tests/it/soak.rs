@@ -76,8 +76,14 @@ async fn run(bench: &Bench) -> Summary {
     };
     bench.source.storm(SEED);
     bench.target.storm(SEED + 1);
-    let stores = OpenStores::new(&config, retry).unwrap();
-    let summary = run_once(&config, stores, &CancellationToken::new()).await;
+    let stores = std::sync::Arc::new(OpenStores::new(&config, retry).unwrap());
+    let summary = run_once(
+        &config,
+        &stores,
+        regmirror::sync::Audience::default(),
+        &CancellationToken::new(),
+    )
+    .await;
     bench.source.heal();
     bench.target.heal();
     summary

@@ -8,8 +8,8 @@ use regmirror::oci::{Draft, Location, Manifest, Reference, Repository};
 use regmirror::select::{Filter, Selection, TagSet};
 use regmirror::store::{Sink, Source};
 use regmirror::sync::{
-    Backup, BackupFailure, Decision, Exclusion, Executor, Job, Limits, Memory, Outcome, Policy,
-    Readers, Referrers, RunReport, Scope, Stores, Why, plan,
+    Backup, BackupFailure, Decision, Exclusion, Executor, Job, Limits, Memory, Outcome, Planned,
+    Policy, Readers, Referrers, RunReport, Scope, Stores, Why, plan,
 };
 use regmirror::template::{Template, Value};
 use tokio_util::sync::CancellationToken;
@@ -66,12 +66,16 @@ impl Bench {
         let memory = Memory::default();
         let steps = plan(job, self.readers(), &memory).collect::<Vec<_>>().await;
         let lines = steps.into_iter().map(|planned| match planned {
-            Ok(step) => match step.decision {
+            Planned::Step(step) => match step.decision {
                 Decision::Copy { why, .. } => format!("{} copy: {why}", step.from),
                 Decision::Unchanged { .. } => format!("{} unchanged", step.from),
                 Decision::Excluded(exclusion) => format!("{} excluded: {exclusion}", step.from),
             },
-            Err(failure) => format!("{} failed: {}", failure.subject, failure.error),
+            Planned::Failed(failure) => format!("{} failed: {}", failure.subject, failure.error),
+            Planned::LeftOut {
+                repository,
+                exclusion,
+            } => format!("{repository} left out: {exclusion}"),
         });
         lines.collect()
     }
@@ -586,8 +590,10 @@ async fn d11_one_failing_tag_does_not_stop_the_others() {
         .tags
         .iter()
         .filter_map(|tag| match &tag.outcome {
-            Outcome::Failed { error } => Some((tag.source.as_str(), error.contains(lost.as_str()))),
-            Outcome::Copied { .. } => None,
+            Outcome::Failed { error, .. } => {
+                Some((tag.source.as_str(), error.contains(lost.as_str())))
+            }
+            _ => None,
         })
         .collect();
     assert_eq!(failed, [("source.test/team/app:broken", true)]);
@@ -643,7 +649,7 @@ async fn h6_an_index_that_nests_too_deep_is_refused() {
         .run(&image("team/app:deep", "team/app:deep", Policy::default()))
         .await;
     assert_eq!(report.totals.failed, 1);
-    let Outcome::Failed { error } = &report.tags[0].outcome else {
+    let Outcome::Failed { error, .. } = &report.tags[0].outcome else {
         panic!("{report:?}");
     };
     assert!(error.contains("nest deeper than 8"), "{error}");
@@ -671,7 +677,7 @@ async fn a_changed_tag_says_from_what() {
     let steps = plan(&job, bench.readers(), &memory)
         .collect::<Vec<_>>()
         .await;
-    let Ok(step) = &steps[0] else {
+    let Planned::Step(step) = &steps[0] else {
         panic!("{steps:?}")
     };
     let from = old.digest().clone();

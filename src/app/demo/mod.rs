@@ -19,6 +19,7 @@ use crate::embedded::{self, Options};
 use crate::http::RetryPolicy;
 use crate::oci::Host;
 use crate::store::{MemoryStore, StoreError};
+use crate::sync::Audience;
 
 /// The configuration that the demo runs.
 const CONFIG: &str = include_str!("../../../config/demo.yml");
@@ -79,19 +80,10 @@ pub async fn run(stop: &CancellationToken) -> Result<Demo, DemoError> {
         let host: Host = name.parse().expect("a constant that is a host");
         config.registries.entry(host).or_default().hostname = Some(address.clone());
     }
-    let first = run_once(
-        &config,
-        OpenStores::new(&config, RetryPolicy::default())?,
-        stop,
-    )
-    .await;
+    let stores = || OpenStores::new(&config, RetryPolicy::default()).map(Arc::new);
+    let first = run_once(&config, &stores()?, Audience::default(), stop).await;
     // Opened anew: the second run knows nothing that the first one learnt.
-    let second = run_once(
-        &config,
-        OpenStores::new(&config, RetryPolicy::default())?,
-        stop,
-    )
-    .await;
+    let second = run_once(&config, &stores()?, Audience::default(), stop).await;
     Ok(Demo {
         seeded,
         source,

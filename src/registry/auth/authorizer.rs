@@ -12,7 +12,7 @@ use super::credential::bearer;
 use super::token::{self, Realm, Token};
 use super::{Challenge, Credential, Keychain, Scopes};
 use crate::http::HostClient;
-use crate::oci::Host;
+use crate::oci::{Host, Repository};
 use crate::registry::failure::Failure;
 use crate::store::ErrorKind;
 
@@ -114,9 +114,17 @@ impl Authorizer {
         after: Option<Instant>,
     ) -> Result<Credential, Failure> {
         let found = self.keychain.credential(&self.host, scopes.repo(), after);
-        let found = found.await?;
+        let (found, _) = found.await?;
         self.lock().somebody = found != Credential::Anonymous;
         Ok(found)
+    }
+
+    /// The credential for a repository, and where it comes from, if there is one.
+    pub(crate) async fn identity(
+        &self,
+        repo: Option<&Repository>,
+    ) -> Result<(Credential, Option<String>), Failure> {
+        self.keychain.credential(&self.host, repo, None).await
     }
 
     pub(super) fn scheme(&self) -> Option<Scheme> {

@@ -169,8 +169,8 @@ impl DockerConfig {
         Ok(Self { sources, helpers })
     }
 
-    /// The credential for a repository; anonymous when nobody knows one. What
-    /// was learnt up to `after` does not count.
+    /// The credential for a repository, and where it comes from; anonymous when
+    /// nobody knows one. What was learnt up to `after` does not count.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl DockerConfig {
         host: &Host,
         repo: Option<&Repository>,
         after: Option<Instant>,
-    ) -> Result<Credential, DockerConfigError> {
+    ) -> Result<(Credential, Option<String>), DockerConfigError> {
         for source in &self.sources {
             let Content { origin, file } = source.content(after.is_some());
             let unusable = |reason| DockerConfigError::Entry {
@@ -201,14 +201,15 @@ impl DockerConfig {
                     error,
                 })?;
                 if let Some(credential) = found {
-                    return Ok(credential);
+                    return Ok((credential, Some(format!("{helper}, as {origin} wants"))));
                 }
             }
             if let Some(found) = file.entry(host, repo) {
-                return found.map_err(unusable);
+                let found = found.map_err(unusable)?;
+                return Ok((found, Some(origin)));
             }
         }
-        Ok(Credential::Anonymous)
+        Ok((Credential::Anonymous, None))
     }
 }
 

@@ -39,16 +39,19 @@ impl From<Credential> for Keychain {
 }
 
 impl Keychain {
-    /// The credential for a repository of `host`. What was learnt up to
-    /// `after` does not count.
+    /// The credential for a repository of `host`, and where it comes from, if
+    /// there is one. What was learnt up to `after` does not count.
     pub(super) async fn credential(
         &self,
         host: &Host,
         repo: Option<&Repository>,
         after: Option<Instant>,
-    ) -> Result<Credential, Failure> {
+    ) -> Result<(Credential, Option<String>), Failure> {
         match self {
-            Self::Fixed(credential) => Ok(credential.clone()),
+            Self::Fixed(Credential::Anonymous) => Ok((Credential::Anonymous, None)),
+            Self::Fixed(credential) => {
+                Ok((credential.clone(), Some("the configuration".to_owned())))
+            }
             Self::Docker(config) => {
                 let found = config.credential(host, repo, after).await;
                 found.map_err(|error| Failure::new(ErrorKind::Denied, error))
@@ -62,7 +65,8 @@ impl Keychain {
                 let server = server.as_deref().unwrap_or_else(|| server_of(host));
                 let found = helpers.ask(name, server, *kept, after).await;
                 let found = found.map_err(|error| Failure::new(ErrorKind::Denied, error))?;
-                Ok(found.unwrap_or_default())
+                let origin = found.is_some().then(|| name.to_string());
+                Ok((found.unwrap_or_default(), origin))
             }
         }
     }

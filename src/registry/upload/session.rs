@@ -6,13 +6,14 @@ use tracing::debug;
 
 use super::Upload;
 use super::setback::is_gone;
-use crate::http::{Chunks, Permit, Request, Response};
+use crate::http::{Chunks, Class, Permit, Request, Response};
 use crate::oci::Repository;
+use crate::registry::Registry;
 use crate::registry::auth::Scopes;
 use crate::registry::client::{Inner, Redirects};
 use crate::registry::failure::Failure;
 use crate::registry::links::resolve;
-use crate::store::ErrorKind;
+use crate::store::{ErrorKind, StoreError};
 
 /// Where to send the next part of an upload.
 pub(super) struct Session {
@@ -102,6 +103,26 @@ impl Inner {
         };
         let status = sent.map(|response| response.status());
         debug!("cancelled an upload to {repo}: {status:?}");
+    }
+}
+
+impl Registry {
+    /// Whether we may write to a repository: begins an upload, and gives it up.
+    ///
+    /// # Errors
+    ///
+    /// When we may not, or it cannot be found out.
+    pub async fn may_push(&self, repo: &Repository) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        let placed = inner.placed(repo)?;
+        let permit = inner.http.permit(Class::of(&Method::POST)).await;
+        match inner.begin(&permit, &placed).await {
+            Ok(session) => {
+                inner.cancel(&permit, &session.url, &placed).await;
+                Ok(())
+            }
+            Err(failure) => Err(failure.at("begin an upload to", inner.repository(&placed))),
+        }
     }
 }
 

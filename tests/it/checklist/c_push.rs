@@ -225,9 +225,15 @@ async fn c4_blob_max_and_blob_chunk_cut_what_is_larger() {
         "tls: disabled, blobMax: 999, blobChunk: 400",
     );
     let config = Config::parse(&text, "test").unwrap();
-    let stores = OpenStores::new(&config, RetryPolicy::none()).unwrap();
+    let stores = std::sync::Arc::new(OpenStores::new(&config, RetryPolicy::none()).unwrap());
     let stop = tokio_util::sync::CancellationToken::new();
-    let summary = regmirror::app::run_once(&config, stores, &stop).await;
+    let summary = regmirror::app::run_once(
+        &config,
+        &stores,
+        regmirror::sync::Audience::default(),
+        &stop,
+    )
+    .await;
     assert_eq!(failures(&summary), Vec::<String>::new());
     // The config is shorter, and goes as a whole.
     assert_eq!(ranges(&bench.target), ["0-399", "400-799", "800-999"]);

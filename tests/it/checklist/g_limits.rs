@@ -153,10 +153,15 @@ async fn g3_a_host_that_wants_silence_holds_no_place_in_the_pool() {
     );
     // The second job comes only when the first has run into the wait.
     other.on("HEAD", "/b/", 1, Fault::Hold);
-    let stores = OpenStores::new(&config, SHORT).unwrap();
+    let stores = std::sync::Arc::new(OpenStores::new(&config, SHORT).unwrap());
     let began = Instant::now();
     let stop = CancellationToken::new();
-    let run = run_once(&config, stores, &stop);
+    let run = run_once(
+        &config,
+        &stores,
+        regmirror::sync::Audience::default(),
+        &stop,
+    );
     let watch = async {
         bench
             .source
@@ -266,7 +271,7 @@ async fn g4_who_keeps_silence_for_a_host_can_be_stopped() {
     bench.source.on("GET", "/blobs/", 1, wait);
     let text = bench.config(&["source: SOURCE/a:1, target: TARGET/a:1, type: image"]);
     let config = Config::parse(&text, "test").unwrap();
-    let stores = OpenStores::new(&config, SHORT).unwrap();
+    let stores = std::sync::Arc::new(OpenStores::new(&config, SHORT).unwrap());
     let stop = CancellationToken::new();
     let watch = async {
         bench
@@ -275,7 +280,16 @@ async fn g4_who_keeps_silence_for_a_host_can_be_stopped() {
             .await;
         stop.cancel();
     };
-    let (run, ()) = futures::future::join(run_once(&config, stores, &stop), watch).await;
+    let (run, ()) = futures::future::join(
+        run_once(
+            &config,
+            &stores,
+            regmirror::sync::Audience::default(),
+            &stop,
+        ),
+        watch,
+    )
+    .await;
     assert!(run.interrupted);
     assert_eq!((run.totals.copied, run.totals.failed), (0, 0));
 }
@@ -306,7 +320,7 @@ async fn g5_below_the_reserve_images_wait_without_a_place() {
     };
     config.jobs[0].policy.rate_limit = Some(reserve);
     other.on("HEAD", "/b/", 1, Fault::Hold);
-    let stores = OpenStores::new(&config, quick()).unwrap();
+    let stores = std::sync::Arc::new(OpenStores::new(&config, quick()).unwrap());
     let stop = CancellationToken::new();
     let watch = async {
         let source = &bench.source;
@@ -335,7 +349,16 @@ async fn g5_below_the_reserve_images_wait_without_a_place() {
         assert_eq!(bench.target.count("PUT /v2/a/manifests/"), 2);
         source.limit_pulls(100, 100, 21600);
     };
-    let (run, ()) = futures::future::join(run_once(&config, stores, &stop), watch).await;
+    let (run, ()) = futures::future::join(
+        run_once(
+            &config,
+            &stores,
+            regmirror::sync::Audience::default(),
+            &stop,
+        ),
+        watch,
+    )
+    .await;
     assert_eq!(failures(&run), [""; 0]);
     assert_eq!(run.totals.copied, 4);
 }
@@ -364,7 +387,7 @@ async fn g5_who_waits_for_a_place_is_let_in_by_what_is_left_then() {
     bench.source.limit_pulls(6, 100, 21600);
     // All of them wait for the one place by then.
     bench.source.on("GET", "/manifests/", 1, Fault::Hold);
-    let stores = OpenStores::new(&config, quick()).unwrap();
+    let stores = std::sync::Arc::new(OpenStores::new(&config, quick()).unwrap());
     let stop = CancellationToken::new();
     let watch = async {
         let source = &bench.source;
@@ -384,7 +407,16 @@ async fn g5_who_waits_for_a_place_is_let_in_by_what_is_left_then() {
         assert_eq!(source.count("GET /v2/a/manifests/"), 2);
         source.limit_pulls(100, 100, 21600);
     };
-    let (run, ()) = futures::future::join(run_once(&config, stores, &stop), watch).await;
+    let (run, ()) = futures::future::join(
+        run_once(
+            &config,
+            &stores,
+            regmirror::sync::Audience::default(),
+            &stop,
+        ),
+        watch,
+    )
+    .await;
     assert_eq!(failures(&run), [""; 0]);
     assert_eq!(run.totals.copied, 4);
 }
@@ -400,8 +432,14 @@ async fn g5_a_429_counts_as_none_left() {
         retry: Duration::from_millis(20),
     });
     bench.source.on("GET", "/manifests/", 1, Fault::Status(429));
-    let stores = OpenStores::new(&config, RetryPolicy::none()).unwrap();
-    let run = run_once(&config, stores, &CancellationToken::new()).await;
+    let stores = std::sync::Arc::new(OpenStores::new(&config, RetryPolicy::none()).unwrap());
+    let run = run_once(
+        &config,
+        &stores,
+        regmirror::sync::Audience::default(),
+        &CancellationToken::new(),
+    )
+    .await;
     assert_eq!(failures(&run), [""; 0]);
     let digest = image.digest();
     assert_eq!(
@@ -425,7 +463,7 @@ async fn g5_who_waits_for_pulls_can_be_stopped() {
         "source: SOURCE/a:1, target: TARGET/a:1, type: image, ratelimit: {min: 1, retry: 6h}",
     ]);
     let config = Config::parse(&text, "test").unwrap();
-    let stores = OpenStores::new(&config, quick()).unwrap();
+    let stores = std::sync::Arc::new(OpenStores::new(&config, quick()).unwrap());
     let stop = CancellationToken::new();
     let watch = async {
         bench
@@ -434,7 +472,16 @@ async fn g5_who_waits_for_pulls_can_be_stopped() {
             .await;
         stop.cancel();
     };
-    let (run, ()) = futures::future::join(run_once(&config, stores, &stop), watch).await;
+    let (run, ()) = futures::future::join(
+        run_once(
+            &config,
+            &stores,
+            regmirror::sync::Audience::default(),
+            &stop,
+        ),
+        watch,
+    )
+    .await;
     assert!(run.interrupted);
     assert_eq!((run.totals.copied, run.totals.failed), (0, 0));
     assert_eq!(bench.source.count("GET "), 0, "{:#?}", bench.source.log());

@@ -40,8 +40,14 @@ async fn mirror(source: &str, creds: &[String]) -> Result<(), String> {
         cap: Duration::from_millis(4),
         ..RetryPolicy::default()
     };
-    let stores = OpenStores::new(&config, retry).unwrap();
-    let summary = run_once(&config, stores, &CancellationToken::new()).await;
+    let stores = std::sync::Arc::new(OpenStores::new(&config, retry).unwrap());
+    let summary = run_once(
+        &config,
+        &stores,
+        regmirror::sync::Audience::default(),
+        &CancellationToken::new(),
+    )
+    .await;
     let failed = failures(&summary);
     match failed.is_empty() {
         true => Ok(()),

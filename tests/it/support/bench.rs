@@ -1,10 +1,11 @@
 //! Two registries, and jobs between them as a configuration has them.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use regmirror::app::{OpenStores, RetryPolicy, Summary, run_once};
 use regmirror::config::Config;
-use regmirror::sync::Outcome;
+use regmirror::sync::{Audience, Outcome};
 use tokio_util::sync::CancellationToken;
 
 use super::TestRegistry;
@@ -59,8 +60,9 @@ impl Bench {
         for job in &mut config.jobs {
             job.policy.missing_only = missing_only;
         }
-        let stores = OpenStores::new(&config, retry).expect("stores");
-        let summary = run_once(&config, stores, &CancellationToken::new()).await;
+        let stores = Arc::new(OpenStores::new(&config, retry).expect("stores"));
+        let token = CancellationToken::new();
+        let summary = run_once(&config, &stores, Audience::default(), &token).await;
         // Whatever is reported is one line.
         for line in failures(&summary) {
             assert_eq!(line.lines().count(), 1, "{line}");
@@ -76,7 +78,8 @@ impl Bench {
             .replace("TARGET", self.target.address());
         let config = Config::parse(&text, "test").unwrap_or_else(|error| panic!("{error}"));
         let stores = OpenStores::new(&config, RetryPolicy::none()).expect("stores");
-        run_once(&config, stores, &CancellationToken::new()).await
+        let token = CancellationToken::new();
+        run_once(&config, &Arc::new(stores), Audience::default(), &token).await
     }
 
     pub(crate) fn clear_logs(&self) {
@@ -89,8 +92,8 @@ impl Bench {
 pub(crate) fn failures(summary: &Summary) -> Vec<String> {
     let tags = summary.runs.iter().flat_map(|run| &run.tags);
     let failed = tags.filter_map(|tag| match &tag.outcome {
-        Outcome::Failed { error } => Some(format!("{}: {error}", tag.source)),
-        Outcome::Copied { .. } => None,
+        Outcome::Failed { error, .. } => Some(format!("{}: {error}", tag.source)),
+        _ => None,
     });
     failed.collect()
 }

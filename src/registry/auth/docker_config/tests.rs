@@ -48,7 +48,11 @@ fn entries(users: &[(&str, &str)]) -> String {
 
 /// The user for a registry; empty for nobody.
 async fn user(config: &DockerConfig, host: &str) -> String {
-    match config.credential(&host.parse().unwrap(), None, None).await {
+    match config
+        .credential(&host.parse().unwrap(), None, None)
+        .await
+        .map(|(found, _)| found)
+    {
         Ok(Credential::Basic { user, .. }) => user,
         Ok(Credential::Anonymous) => String::new(),
         other => panic!("{other:?}"),

@@ -1,0 +1,391 @@
+//! What it would take to copy an image, as far as manifests tell.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::job::{Job, Platforms, Readers};
+use super::plan::{Memory, plan};
+use super::platforms::{Choice, Manifests, kept};
+use super::referrers::{Fit, Referrers};
+use super::report::{Outcome, RunReport, Tally};
+use super::step::{Decision, Exclusion, Step};
+use super::transfer::End;
+use super::watch::Audience;
+use crate::oci::{Descriptor, Digest, Manifest, TagOrDigest, is_fallback_tag};
+use crate::store::{Source, StoreError};
+
+/// How many tags are looked into at once.
+const AT_ONCE: usize = 16;
+
+/// How deep indexes may nest, and referrers refer to referrers.
+const MAX_DEPTH: usize = 8;
+
+/// How many manifests and blobs are remembered to have been counted. Those
+/// beyond count as often as they are met.
+const REMEMBERED: usize = 1_000_000;
+
+/// What copying takes. Blobs that the target could take over from repositories
+/// that the run does not touch count as sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct Cost {
+    /// Manifests to send.
+    pub manifests: u64,
+    /// Blobs to send.
+    pub blobs: u64,
+    /// The bytes of those blobs.
+    pub bytes: u64,
+    /// Images that were not looked into, since the source counts that as a pull.
+    pub unread: u64,
+}
+
+impl Cost {
+    /// Adds another cost.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            manifests,
+            blobs,
+            bytes,
+            unread,
+        } = other;
+        self.manifests += manifests;
+        self.blobs += blobs;
+        self.bytes += bytes;
+        self.unread += unread;
+    }
+}
+
+/// Looks what jobs would do. It reads only, and what several images need counts
+/// once over all jobs.
+#[derive(Debug, Default)]
+pub struct Checker {
+    audience: Audience,
+    spend_pulls: bool,
+    manifests: std::sync::Arc<Manifests>,
+    counted: Mutex<HashSet<(String, Digest)>>,
+}
+
+impl Checker {
+    /// A checker that tells `audience` what it finds. Where a source counts how
+    /// often images are read, it looks into them only if it may `spend_pulls`.
+    pub fn new(audience: Audience, spend_pulls: bool) -> Self {
+        Self {
+            audience,
+            spend_pulls,
+            ..Self::default()
+        }
+    }
+
+    /// Looks what a run of `job` would do, until `stop`.
+    pub async fn run(&self, job: &Job, stores: Readers<'_>, stop: &CancellationToken) -> RunReport {
+        let tally = Tally::begin(&job.name, &self.audience);
+        let memory = Memory::with(std::sync::Arc::clone(&self.manifests));
+        let take = async |step: Step| {
+            let outcome = self.look(&step, job, stores, &memory).await;
+            tally.tag(step.report(outcome, stores));
+        };
+        let planned = plan(job, stores, &memory);
+        let complete = tally.follow(planned, &memory, stop, AT_ONCE, &take).await;
+        tally.end(!complete)
+    }
+
+    async fn look(&self, step: &Step, job: &Job, stores: Readers<'_>, memory: &Memory) -> Outcome {
+        let (choice, why) = match &step.decision {
+            Decision::Copy { choice, why } => (choice, why.clone()),
+            Decision::Unchanged { digest } => {
+                return Outcome::Unchanged {
+                    digest: digest.clone(),
+                };
+            }
+            Decision::Excluded(exclusion) => return Outcome::Excluded(exclusion.clone()),
+        };
+        let look = Look {
+            checker: self,
+            job,
+            stores,
+            step,
+            memory,
+        };
+        match look.cost(choice).await {
+            Ok(Looked::Cost(cost)) => Outcome::Pending {
+                digest: choice.to.clone(),
+                why,
+                cost,
+            },
+            Ok(Looked::Excluded(exclusion)) => Outcome::Excluded(exclusion),
+            Err(error) => Outcome::failed(&error),
+        }
+    }
+
+    /// Whether something of the target is met for the first time.
+    fn is_new(&self, target: &str, digest: &Digest) -> bool {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        match counted.len() < REMEMBERED {
+            true => counted.insert((target.to_owned(), digest.clone())),
+            false => !counted.contains(&(target.to_owned(), digest.clone())),
+        }
+    }
+}
+
+/// What there is to say of an image that would be copied.
+enum Looked {
+    Cost(Cost),
+    Excluded(Exclusion),
+}
+
+/// One look into an image.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    checker: &'a Checker,
+    job: &'a Job,
+    stores: Readers<'a>,
+    step: &'a Step,
+    memory: &'a Memory,
+}
+
+/// From where to where.
+type Ends<'a> = (End<'a, dyn Source>, End<'a, dyn Source>);
+
+impl<'a> Look<'a> {
+    async fn cost(&self, choice: &Choice) -> Result<Looked, StoreError> {
+        let ends: Ends<'_> = (
+            End {
+                store: self.stores.source,
+                repo: &self.step.source,
+            },
+            End {
+                store: self.stores.target,
+                repo: &self.step.target,
+            },
+        );
+        let policy = &self.job.policy;
+        let mut cost = Cost::default();
+        let mut parts = Vec::new();
+        let present = is_present(ends.1, &choice.from).await?;
+        let Some(top) = self.read(ends, &choice.from, present).await? else {
+            cost.unread = 1;
+            return Ok(Looked::Cost(cost));
+        };
+        if !policy.media_types.contains(top.media_type()) {
+            let exclusion = Exclusion::MediaType(top.media_type().clone());
+            return Ok(Looked::Excluded(exclusion));
+        }
+        // It is put even where the target has it: for its tag.
+        let moves = !present || self.moves();
+        cost.manifests += u64::from(moves);
+        self.below(ends, &top, present, 0, &mut parts, &mut cost)
+            .await?;
+        if let Some(wanted) = &policy.referrers {
+            let ends = (
+                End {
+                    store: self.stores.referrer_source,
+                    repo: wanted.source_repository(&self.step.source),
+                },
+                End {
+                    store: self.stores.referrer_target,
+                    repo: wanted.target_repository(&self.step.target),
+                },
+            );
+            for subject in parts.iter().chain([&choice.from]) {
+                self.referrers(ends, wanted, subject, 1, &mut cost).await?;
+            }
+        }
+        if policy.digest_tags {
+            for subject in parts.iter().chain([&choice.from]) {
+                self.digest_tags(ends, subject, &mut cost).await?;
+            }
+        }
+        Ok(Looked::Cost(cost))
+    }
+
+    fn moves(&self) -> bool {
+        use super::step::Why;
+        match &self.step.decision {
+            Decision::Copy { why, .. } => {
+                matches!(why, Why::Missing | Why::Changed { .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// The manifest, from the target if it has it. `None` if reading it is a pull
+    /// that may not be spent.
+    async fn read(
+        &self,
+        (source, target): Ends<'_>,
+        digest: &Digest,
+        present: bool,
+    ) -> Result<Option<Manifest>, StoreError> {
+        let known = &self.memory.manifests;
+        if let Some(manifest) = known.get(digest) {
+            return Ok(Some(manifest));
+        }
+        if present && let Ok(manifest) = known.read(target, digest).await {
+            return Ok(Some(manifest));
+        }
+        if source.store.allowance().pulls.is_some() && !self.checker.spend_pulls {
+            return Ok(None);
+        }
+        known.read(source, digest).await.map(Some)
+    }
+
+    /// Adds what is below a manifest, and lists the manifests that it has.
+    fn below<'s>(
+        &'s self,
+        ends: Ends<'s>,
+        manifest: &'s Manifest,
+        present: bool,
+        depth: usize,
+        parts: &'s mut Vec<Digest>,
+        cost: &'s mut Cost,
+    ) -> BoxFuture<'s, Result<(), StoreError>> {
+        Box::pin(async move {
+            let policy = &self.job.policy;
+            if !present || policy.force_recursive {
+                for blob in manifest.blobs() {
+                    self.blob(ends.1, blob, cost).await?;
+                }
+            }
+            let chosen;
+            let children = match (&policy.platforms, depth) {
+                (Platforms::Some { .. }, 0) if manifest.media_type().is_index() => {
+                    chosen = kept(&policy.platforms, ends.0, manifest)?;
+                    chosen.as_slice()
+                }
+                _ => manifest.children(),
+            };
+            if depth == MAX_DEPTH {
+                return Ok(());
+            }
+            for child in children {
+                parts.push(child.digest.clone());
+                if !child.media_type.is_manifest() {
+                    self.blob(ends.1, child, cost).await?;
+                    continue;
+                }
+                let present = is_present(ends.1, &child.digest).await?;
+                let Some(read) = self.read(ends, &child.digest, present).await? else {
+                    cost.unread += 1;
+                    continue;
+                };
+                if !present && self.is_new(ends.1, &child.digest) {
+                    cost.manifests += 1;
+                }
+                self.below(ends, &read, present, depth + 1, parts, cost)
+                    .await?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn blob(
+        &self,
+        target: End<'_, dyn Source>,
+        blob: &Descriptor,
+        cost: &mut Cost,
+    ) -> Result<(), StoreError> {
+        if blob.media_type.is_nondistributable() && !self.job.policy.include_external {
+            return Ok(());
+        }
+        // A second repository of the same store mounts what the first one got.
+        let store = target.store.name();
+        if target.store.has_blob(target.repo, blob).await?
+            || !self.checker.is_new(store, &blob.digest)
+        {
+            return Ok(());
+        }
+        cost.blobs += 1;
+        cost.bytes += blob.size;
+        Ok(())
+    }
+
+    /// Whether a manifest has not been counted for the repository yet.
+    fn is_new(&self, target: End<'_, dyn Source>, digest: &Digest) -> bool {
+        let repository = super::step::repository_name(target.store.name(), target.repo);
+        self.checker.is_new(&repository, digest)
+    }
+
+    /// Adds the referrers of a manifest that the target lacks.
+    fn referrers<'s>(
+        &'s self,
+        ends: Ends<'s>,
+        wanted: &'s Referrers,
+        subject: &'s Digest,
+        depth: usize,
+        cost: &'s mut Cost,
+    ) -> BoxFuture<'s, Result<(), StoreError>> {
+        Box::pin(async move {
+            let (source, target) = ends;
+            let found = source.store.referrers(source.repo, subject).await?;
+            let there = target.store.referrers(target.repo, subject).await?;
+            for referrer in found {
+                if wanted.judge(&referrer) == Fit::No {
+                    continue;
+                }
+                let digest = &referrer.digest;
+                let listed = there.iter().any(|known| known.digest == *digest);
+                let present = listed || is_present(target, digest).await?;
+                let Some(read) = self.read(ends, digest, present).await? else {
+                    cost.unread += 1;
+                    continue;
+                };
+                if wanted.judge(&referrer) == Fit::Perhaps
+                    && wanted.judge(&read.referrer_descriptor()) != Fit::Yes
+                {
+                    continue;
+                }
+                if depth < MAX_DEPTH {
+                    self.referrers(ends, wanted, digest, depth + 1, cost)
+                        .await?;
+                }
+                if !listed && self.is_new(target, digest) {
+                    cost.manifests += 1;
+                    self.below(ends, &read, present, 0, &mut Vec::new(), cost)
+                        .await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Adds the tags about a manifest that the target lacks, or has otherwise.
+    async fn digest_tags(
+        &self,
+        ends: Ends<'_>,
+        subject: &Digest,
+        cost: &mut Cost,
+    ) -> Result<(), StoreError> {
+        let (source, target) = ends;
+        let with_fallback = self.job.policy.referrers.is_none();
+        for tag in self.memory.digest_tags.of(source, subject).await? {
+            if is_fallback_tag(&tag) && !with_fallback {
+                continue;
+            }
+            let name = TagOrDigest::from(tag);
+            let found = source.store.resolve(source.repo, &name).await?;
+            let known = target.store.resolve(target.repo, &name).await?;
+            let Some(digest) = found.filter(|found| known.as_ref() != Some(found)) else {
+                continue;
+            };
+            let present = is_present(target, &digest).await?;
+            let Some(read) = self.read(ends, &digest, present).await? else {
+                cost.unread += 1;
+                continue;
+            };
+            cost.manifests += 1;
+            self.below(ends, &read, present, 0, &mut Vec::new(), cost)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn is_present(target: End<'_, dyn Source>, digest: &Digest) -> Result<bool, StoreError> {
+    let reference = digest.clone().into();
+    let found = target.store.resolve(target.repo, &reference).await?;
+    Ok(found.is_some())
+}

@@ -12,15 +12,19 @@ fn main() {
         }
     }
     let revision = std::env::var("REGMIRROR_REVISION").ok();
-    let revision = revision
-        .filter(|given| !given.is_empty())
-        .or_else(|| first_line(Command::new("git").args(["rev-parse", "HEAD"])));
+    let revision = revision.filter(|given| !given.is_empty()).or_else(head);
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let rustc = first_line(Command::new(rustc).arg("--version"));
     for (name, value) in [("REVISION", revision), ("RUSTC", rustc)] {
         let value = value.unwrap_or_else(|| "unknown".to_owned());
         println!("cargo:rustc-env=REGMIRROR_{name}={value}");
     }
+}
+
+/// The commit that is checked out here, and not in a repository around this.
+fn head() -> Option<String> {
+    let ours = std::path::Path::new(".git").exists();
+    ours.then(|| first_line(Command::new("git").args(["rev-parse", "HEAD"])))?
 }
 
 /// The first line that a command prints, if it succeeds.

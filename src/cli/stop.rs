@@ -61,7 +61,9 @@ impl Stop {
     pub(super) async fn after<T>(&self, limit: Option<Duration>) -> T {
         if let Some(limit) = limit {
             tokio::time::sleep(limit).await;
-            self.because(Cause::MaxDuration);
+            if self.because(Cause::MaxDuration) {
+                tracing::warn!("the time is over: what is under way is finished");
+            }
         }
         std::future::pending().await
     }
@@ -75,8 +77,9 @@ impl Watch for StopOnError {
     fn see(&self, event: Event<'_>) {
         if let Event::Tag { tag, .. } = event
             && matches!(tag.outcome, Outcome::Failed { .. })
+            && self.0.because(Cause::Error)
         {
-            self.0.because(Cause::Error);
+            tracing::warn!("something failed: what is under way is finished");
         }
     }
 }

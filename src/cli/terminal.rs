@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn the_flag_comes_before_the_variables_and_they_before_the_terminal() {
-        let cases: [(When, &[(&str, &str)], bool, bool); 14] = [
+        type Case = (When, &'static [(&'static str, &'static str)], bool, bool);
+        const CASES: [Case; 14] = [
             (When::Auto, &[], true, true),
             (When::Auto, &[], false, false),
             (When::Always, &[("NO_COLOR", "1")], false, true),
@@ -135,7 +136,7 @@ mod tests {
                 true,
             ),
         ];
-        for (when, variables, terminal, expected) in cases {
+        for (when, variables, terminal, expected) in CASES {
             let variable = |name: &str| {
                 let found = variables.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| value.to_string())

@@ -1,33 +1,21 @@
 //! What it would take to copy an image, as far as manifests tell.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
+use super::check::Checker;
 use super::job::{Job, Platforms, Readers};
-use super::plan::{Memory, plan};
-use super::platforms::{Choice, Manifests, kept};
+use super::plan::Memory;
+use super::platforms::{Choice, kept};
 use super::referrers::{Fit, Referrers};
-use super::report::{Outcome, RunReport, Tally};
-use super::step::{Decision, Exclusion, Step};
+use super::step::{Decision, Exclusion, Step, Why, repository_name};
 use super::transfer::End;
-use super::watch::Audience;
 use crate::oci::{Descriptor, Digest, Manifest, TagOrDigest, is_fallback_tag};
 use crate::store::{Source, StoreError};
 
-/// How many tags are looked into at once.
-const AT_ONCE: usize = 16;
-
 /// How deep indexes may nest, and referrers refer to referrers.
 const MAX_DEPTH: usize = 8;
-
-/// How many manifests and blobs are remembered to have been counted. Those
-/// beyond count as often as they are met.
-const REMEMBERED: usize = 1_000_000;
 
 /// What copying takes. Blobs that the target could take over from repositories
 /// that the run does not touch count as sent.
@@ -59,99 +47,27 @@ impl Cost {
     }
 }
 
-/// Looks what jobs would do. It reads only, and what several images need counts
-/// once over all jobs.
-#[derive(Debug, Default)]
-pub struct Checker {
-    audience: Audience,
-    spend_pulls: bool,
-    manifests: std::sync::Arc<Manifests>,
-    counted: Mutex<HashSet<(String, Digest)>>,
-}
-
-impl Checker {
-    /// A checker that tells `audience` what it finds. Where a source counts how
-    /// often images are read, it looks into them only if it may `spend_pulls`.
-    pub fn new(audience: Audience, spend_pulls: bool) -> Self {
-        Self {
-            audience,
-            spend_pulls,
-            ..Self::default()
-        }
-    }
-
-    /// Looks what a run of `job` would do, until `stop`.
-    pub async fn run(&self, job: &Job, stores: Readers<'_>, stop: &CancellationToken) -> RunReport {
-        let tally = Tally::begin(&job.name, &self.audience);
-        let memory = Memory::with(std::sync::Arc::clone(&self.manifests));
-        let take = async |step: Step| {
-            let outcome = self.look(&step, job, stores, &memory).await;
-            tally.tag(step.report(outcome, stores));
-        };
-        let planned = plan(job, stores, &memory);
-        let complete = tally.follow(planned, &memory, stop, AT_ONCE, &take).await;
-        tally.end(!complete)
-    }
-
-    async fn look(&self, step: &Step, job: &Job, stores: Readers<'_>, memory: &Memory) -> Outcome {
-        let (choice, why) = match &step.decision {
-            Decision::Copy { choice, why } => (choice, why.clone()),
-            Decision::Unchanged { digest } => {
-                return Outcome::Unchanged {
-                    digest: digest.clone(),
-                };
-            }
-            Decision::Excluded(exclusion) => return Outcome::Excluded(exclusion.clone()),
-        };
-        let look = Look {
-            checker: self,
-            job,
-            stores,
-            step,
-            memory,
-        };
-        match look.cost(choice).await {
-            Ok(Looked::Cost(cost)) => Outcome::Pending {
-                digest: choice.to.clone(),
-                why,
-                cost,
-            },
-            Ok(Looked::Excluded(exclusion)) => Outcome::Excluded(exclusion),
-            Err(error) => Outcome::failed(&error),
-        }
-    }
-
-    /// Whether something of the target is met for the first time.
-    fn is_new(&self, target: &str, digest: &Digest) -> bool {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        match counted.len() < REMEMBERED {
-            true => counted.insert((target.to_owned(), digest.clone())),
-            false => !counted.contains(&(target.to_owned(), digest.clone())),
-        }
-    }
-}
-
 /// What there is to say of an image that would be copied.
-enum Looked {
+pub(super) enum Looked {
     Cost(Cost),
     Excluded(Exclusion),
 }
 
 /// One look into an image.
 #[derive(Clone, Copy)]
-struct Look<'a> {
-    checker: &'a Checker,
-    job: &'a Job,
-    stores: Readers<'a>,
-    step: &'a Step,
-    memory: &'a Memory,
+pub(super) struct Look<'a> {
+    pub(super) checker: &'a Checker,
+    pub(super) job: &'a Job,
+    pub(super) stores: Readers<'a>,
+    pub(super) step: &'a Step,
+    pub(super) memory: &'a Memory,
 }
 
 /// From where to where.
 type Ends<'a> = (End<'a, dyn Source>, End<'a, dyn Source>);
 
 impl<'a> Look<'a> {
-    async fn cost(&self, choice: &Choice) -> Result<Looked, StoreError> {
+    pub(super) async fn cost(&self, choice: &Choice) -> Result<Looked, StoreError> {
         let ends: Ends<'_> = (
             End {
                 store: self.stores.source,
@@ -203,7 +119,6 @@ impl<'a> Look<'a> {
     }
 
     fn moves(&self) -> bool {
-        use super::step::Why;
         match &self.step.decision {
             Decision::Copy { why, .. } => {
                 matches!(why, Why::Missing | Why::Changed { .. })
@@ -305,7 +220,7 @@ impl<'a> Look<'a> {
 
     /// Whether a manifest has not been counted for the repository yet.
     fn is_new(&self, target: End<'_, dyn Source>, digest: &Digest) -> bool {
-        let repository = super::step::repository_name(target.store.name(), target.repo);
+        let repository = repository_name(target.store.name(), target.repo);
         self.checker.is_new(&repository, digest)
     }
 

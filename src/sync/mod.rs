@@ -6,6 +6,7 @@
 
 mod admission;
 mod backup;
+mod check;
 mod copy;
 mod cost;
 mod created;
@@ -22,7 +23,8 @@ mod transfer;
 mod watch;
 
 pub use backup::{Backup, BackupFailure, Place};
-pub use cost::{Checker, Cost};
+pub use check::Checker;
+pub use cost::Cost;
 pub use executor::{Executor, Limits};
 pub use hooks::{Hook, Hooks};
 pub use job::{IndexForm, Job, Open, Platforms, Policy, RateLimit, Readers, Scope, Stores};

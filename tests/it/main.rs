@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod attachments;
+mod auth_check;
 mod bad_input;
+mod check_command;
 mod checklist;
 mod command_line;
 mod config_command;
@@ -13,6 +15,8 @@ mod config_rows;
 mod configuration;
 mod costs;
 mod distribution_spec;
+mod exit_codes;
+mod help;
 mod interop;
 mod killed_runs;
 mod layers;
@@ -21,6 +25,7 @@ mod platforms;
 mod policies;
 mod registry_client;
 mod registry_options;
+mod reports;
 mod sample_files;
 mod selection;
 mod signals;
@@ -29,3 +34,4 @@ mod store_conformance;
 mod support;
 mod sync_invariants;
 mod sync_jobs;
+mod terminal;

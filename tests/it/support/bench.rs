@@ -9,6 +9,7 @@ use regmirror::sync::{Audience, Outcome};
 use tokio_util::sync::CancellationToken;
 
 use super::TestRegistry;
+use super::program::Program;
 
 /// A source, a target, and what runs between them.
 pub(crate) struct Bench {
@@ -68,6 +69,12 @@ impl Bench {
             assert_eq!(line.lines().count(), 1, "{line}");
         }
         summary
+    }
+
+    /// The configuration in a file, as an operator would keep it, and what runs the
+    /// program on it. What it prints comes through pipes.
+    pub(crate) fn program(&self, entries: &[&str], arguments: &[&str]) -> Program {
+        Program::new(&self.config(entries), arguments)
     }
 
     /// Runs a configuration written out. `SOURCE` and `TARGET` stand for the

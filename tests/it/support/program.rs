@@ -1,7 +1,12 @@
 //! The real binary.
 
+use std::fs::Permissions;
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
 
 /// `regmirror` with an environment that holds nothing of the developer's.
 pub(crate) fn regmirror(arguments: &[&str]) -> Command {
@@ -46,4 +51,58 @@ pub(crate) fn told(output: &Output) -> (i32, String, String) {
         String::from_utf8_lossy(&output.stdout).into_owned(),
         String::from_utf8_lossy(&output.stderr).into_owned(),
     )
+}
+
+/// The program and its configuration, for registries of this process: it is never
+/// waited for in a way that would keep them from answering.
+pub(crate) struct Program {
+    pub(crate) command: Command,
+    pub(crate) folder: TempDir,
+}
+
+impl Program {
+    /// The program with `-c FILE` after its arguments.
+    pub(crate) fn new(config: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("mirror.yml");
+        std::fs::write(&path, config).expect("a file");
+        // Otherwise the first line is a warning of that.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a file");
+        let mut command = regmirror(arguments);
+        command
+            .arg("-c")
+            .arg("mirror.yml")
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self { command, folder }
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn start(&mut self) -> Child {
+        self.command.spawn().expect("the program starts")
+    }
+
+    /// Exit code, standard output and standard error.
+    pub(crate) async fn run(&mut self) -> (i32, String, String) {
+        let child = self.start();
+        end(child).await
+    }
+
+    /// What the program wrote to a file.
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).expect("a file")
+    }
+}
+
+/// Waits for the program's end.
+pub(crate) async fn end(child: Child) -> (i32, String, String) {
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let limit = Duration::from_secs(60);
+    let output = tokio::time::timeout(limit, output).await.expect("it ends");
+    told(&output.expect("no panic").expect("it ends"))
 }

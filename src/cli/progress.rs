@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{
-    MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle,
+    HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState,
+    ProgressStyle,
 };
 use tokio::time::Instant;
 
@@ -208,11 +209,20 @@ impl Watch for Progress {
 
 fn overall(counts: &Arc<Counts>) -> ProgressBar {
     let counts = Arc::clone(counts);
-    let style = ProgressStyle::with_template("{spinner} {pos}/{len} tags, {told}, {eta} left")
+    let style = ProgressStyle::with_template("{spinner} {pos}/{len} tags, {told}{left}")
         .expect("a template that is one")
         .with_key(
             "told",
             move |_: &ProgressState, text: &mut dyn std::fmt::Write| counts.tell(text),
+        )
+        .with_key(
+            "left",
+            |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                // Before the first is done nobody knows.
+                if state.pos() > 0 {
+                    let _ = write!(text, ", {:#} left", HumanDuration(state.eta()));
+                }
+            },
         );
     let bar = ProgressBar::new(0).with_finish(ProgressFinish::AndClear);
     bar.set_style(style);
@@ -253,5 +263,47 @@ mod tests {
         counts.transfers.store(2, Ordering::Relaxed);
         counts.tell(&mut text);
         assert_eq!(text, "9.9 KiB sent, 10 B/s, 2 under way");
+    }
+
+    /// What was logged.
+    #[derive(Debug, Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_terminal_a_line_is_logged_every_thirty_seconds() {
+        let log = Log::default();
+        let writer = log.clone();
+        let logging = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(logging);
+        let progress = Progress {
+            counts: Arc::default(),
+            transfers: Mutex::default(),
+            bars: None,
+        };
+        progress.see(Event::Listed { job: "a", count: 7 });
+        progress.see(Event::Sent {
+            transfer: 1,
+            bytes: 3000,
+        });
+        let limit = tokio::time::timeout(Duration::from_secs(95), progress.log::<()>());
+        assert!(limit.await.is_err(), "it never ends");
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.lines().count(), 3, "{log}");
+        let told = "under way tags_done=0 tags_known=7 failed=0 bytes=3000";
+        assert!(log.lines().all(|line| line.contains(told)), "{log}");
     }
 }

@@ -463,3 +463,30 @@ fn a_broken_file_is_an_error_of_its_own_kind() {
         Err(ConfigError::Faulty(_))
     ));
 }
+
+#[test]
+fn secrets_are_shown_to_those_who_ask_for_them() {
+    let text = "creds:\n\
+                - {registry: a.test, user: me, pass: in-clear}\n\
+                - {registry: b.test, token: \"{{ env \\\"TOKEN\\\" }}\"}\n\
+                sync: []\n";
+    let shown = |arguments: &[&str]| {
+        let (code, out, err) = told(&run_with_input(arguments, text));
+        assert_eq!(code, 0, "{err}");
+        assert!(!err.contains("in-clear"), "{err}");
+        out
+    };
+    let hidden = shown(&["config", "-c", "-"]);
+    assert!(
+        hidden.contains("pass: '***'") && !hidden.contains("in-clear"),
+        "{hidden}"
+    );
+    let clear = shown(&["config", "-c", "-", "--show-secrets"]);
+    assert!(clear.contains("pass: in-clear"), "{clear}");
+    assert!(
+        clear.contains("{{ env \"TOKEN\" }}"),
+        "as it is written: {clear}"
+    );
+    let again = Config::parse(&clear, "test").expect("a configuration");
+    assert_eq!(again.with_secrets(), clear);
+}

@@ -2,7 +2,10 @@
 //! nothing is written but the blob itself.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+
+use regmirror::store::Sink;
 
 use crate::support::Fault;
 use crate::support::bench::Bench;
@@ -70,4 +73,40 @@ async fn a_large_image_streams_through_in_little_memory() {
     sizes.sort_unstable();
     assert_eq!(sizes.len(), 3, "a layer, a config, a manifest: {sizes:?}");
     assert_eq!(sizes[2], LAYER as u64);
+}
+
+/// So many tags, in lines that are not kept. Their names alone take some: each is
+/// told of once, however often it is listed.
+const TAGS: usize = 100_000;
+const LISTED_KIB: u64 = 42 << 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_json_do_not_build_up() {
+    let bench = Bench::new().await;
+    let app = repo("app");
+    let image = push_image(bench.source.store(), &app, Some("v0"), &[b"x"]).await;
+    for number in 1..TAGS {
+        let name = crate::support::images::tag(&format!("v{number}"));
+        let store = bench.source.store();
+        Sink::put_manifest(store, &app, &image, Some(&name))
+            .await
+            .unwrap();
+    }
+    let job = "name: app, source: SOURCE/app, target: TARGET/app, type: repository, \
+               tags: {deny: ['v[1-9].*']}";
+    let mut program = bench.program(&[job], &["check", "-o", "jsonl", "-v", "off"]);
+    let mut child = program.start();
+    let stdout = child.stdout.take().expect("a pipe");
+    let read = tokio::task::spawn_blocking(move || {
+        let mut lines = BufReader::new(stdout).lines();
+        let mut count = lines.by_ref().take(TAGS - 2000).count();
+        // The pipe holds less than what is left: it is there, and waits.
+        let peak = peak(child.id());
+        count += lines.count();
+        (count, peak, child.wait().unwrap().code())
+    });
+    let (count, peak, code) = read.await.unwrap();
+    assert_eq!(code, Some(0));
+    assert_eq!(count, TAGS + 3, "a start, each tag, a job, a report");
+    assert!(peak < LISTED_KIB, "{peak} KiB were resident");
 }

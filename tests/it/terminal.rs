@@ -157,10 +157,9 @@ async fn large_transfers_have_a_bar_of_their_own() {
     let mut program = terminal(Program::new(&text, &["once"]));
     let mut terminal = Terminal::start(&mut program, 24, 120);
     bench.target.held().await;
-    terminal.until("/3.00 MiB ");
+    let name = format!("/3.00 MiB {}/app sha256:", bench.target.address());
+    terminal.until(&name);
     terminal.until("under way");
-    let name = format!("{}/app sha256:", bench.target.address());
-    assert!(terminal.shown().contains(&name), "{}", terminal.shown());
     bench.target.release();
     let (code, shown) = terminal.end();
     assert_eq!(code, Some(0), "{shown}");

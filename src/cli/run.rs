@@ -4,7 +4,7 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::args::{Check, Cli, Once, OutputFormat, RunArgs};
 use super::ci;
@@ -27,9 +27,12 @@ use crate::telemetry::Level;
 /// How many failures are kept for a CI system where they were told already.
 const KEPT: usize = 1000;
 
+/// How long a look that was interrupted may take to end.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// What is to be done with the jobs.
 enum Mode {
-    Copy { drain_timeout: std::time::Duration },
+    Copy { drain_timeout: Duration },
     Look { explain: bool, spend_pulls: bool },
 }
 
@@ -122,10 +125,10 @@ async fn run(cli: &Cli, arguments: &RunArgs, mode: Mode) -> Exit {
                 signals.overdue(drain_timeout).await;
                 drain_timeout
             }
-            // What only reads can be dropped.
+            // What only reads can be dropped, but what it saw is of use.
             Mode::Look { .. } => {
-                signals.overdue(std::time::Duration::ZERO).await;
-                std::time::Duration::ZERO
+                signals.overdue(GRACE).await;
+                GRACE
             }
         }
     };

@@ -34,8 +34,20 @@ fn the_readme_s_configuration_works() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    assert!(!blocks.is_empty(), "the README shows a configuration");
-    for block in blocks {
+    let (configurations, others): (Vec<&str>, Vec<&str>) = blocks
+        .into_iter()
+        .partition(|block| block.starts_with("version: 1\n"));
+    assert!(!configurations.is_empty(), "the README shows one");
+    for block in others {
+        // For other programs: at least YAML, with options that there are.
+        let _: serde_yaml::Value = serde_yaml::from_str(block).expect(block);
+        let words = block.split([' ', ',', '=', '[', ']', '\n']);
+        for option in words.filter(|word| word.starts_with("--") && word.len() > 2) {
+            let help = include_str!("snapshots/help.txt");
+            assert!(help.contains(&format!("{option} <")), "{option}: {block}");
+        }
+    }
+    for block in configurations {
         let config = Config::parse(block, "README.md").unwrap_or_else(|error| panic!("{error}"));
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     }

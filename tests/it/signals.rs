@@ -155,3 +155,21 @@ async fn d8_a_killed_process_leaves_nothing_half_written() {
     assert_eq!(arrived(&bench.target).await, 0);
     make_up(&bench).await;
 }
+
+#[tokio::test]
+async fn what_only_looks_ends_with_the_first_signal() {
+    for command in [&["check"][..], &["auth", "check"]] {
+        let bench = Bench::new().await;
+        push_image(bench.source.store(), &repo("app"), Some("1"), &[b"1"]).await;
+        bench.source.on("GET", "/app/tags/list", 1, Fault::Hold);
+        let mut program = bench.program(&[JOB], command);
+        let child = program.start();
+        bench.source.held().await;
+        send(&child, Signal::INT);
+        let (code, out, _) = end(child).await;
+        assert_eq!(code, Some(130), "{command:?}");
+        let told = out.contains("Interrupted: there is more that was not looked at.");
+        assert_eq!(told, command == ["check"], "{out}");
+        bench.source.release();
+    }
+}

@@ -110,6 +110,17 @@ pub(super) fn once(kind: &str, source: &str, target: &str) -> Report {
 /// Runs `regmirror once` on a configuration of one job, `more` of which is in
 /// YAML's flow style.
 pub(super) fn attempt(kind: &str, source: &str, target: &str, more: &str) -> Output {
+    command(&["once"], kind, source, target, more)
+}
+
+/// The same with another command.
+pub(super) fn command(
+    command: &[&str],
+    kind: &str,
+    source: &str,
+    target: &str,
+    more: &str,
+) -> Output {
     let hosts = [source, target].into_iter().filter_map(|reference| {
         let host = reference.split('/').next()?;
         (!reference.contains("://")).then_some(host)
@@ -127,7 +138,7 @@ pub(super) fn attempt(kind: &str, source: &str, target: &str, more: &str) -> Out
     let config = dir.path().join("config.yml");
     fs::write(&config, text).expect("the configuration is written");
     let config = config.to_str().expect("a path that is text");
-    let mut command = regmirror(&["once", "-c", config]);
+    let mut command = regmirror(&[command, &["-c", config]].concat());
     command.stdin(Stdio::null()).output().expect("it runs")
 }
 

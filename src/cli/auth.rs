@@ -1,38 +1,24 @@
 //! `regmirror auth check`: what may be done at the registries.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use super::args::{AuthCheck, Cli, TableOrJson};
 use super::exit::Exit;
-use super::load::load;
+use super::load::{load, open, pick};
 use super::output;
 use super::stop::Signals;
-use crate::app::{OpenStores, RetryPolicy, access};
+use crate::app::access;
 use crate::report::{Action, Auth, Line, RegistryAccess, SCHEMA_VERSION};
 
 pub(super) async fn run(cli: &Cli, arguments: &AuthCheck) -> Exit {
-    let mut config = match load(cli.config.as_deref(), None) {
-        Ok(config) => config,
+    let ready = load(cli.config.as_deref(), None).and_then(|mut config| {
+        pick(&mut config, &arguments.job)?;
+        let stores = open(&config)?;
+        Ok((config, stores, Signals::watch()?))
+    });
+    let (config, stores, signals) = match ready {
+        Ok(ready) => ready,
         Err(exit) => return exit,
-    };
-    if let Err(error) = config.pick_jobs(&arguments.job) {
-        output::error(&format!("--job: {error}"));
-        return Exit::Usage;
-    }
-    let (signals, stores) = match (
-        Signals::watch(),
-        OpenStores::new(&config, RetryPolicy::default()),
-    ) {
-        (Ok(signals), Ok(stores)) => (signals, Arc::new(stores)),
-        (_, Err(error)) => {
-            output::error(&error.to_string());
-            return Exit::Config;
-        }
-        (Err(error), _) => {
-            output::error(&format!("could not watch for signals: {error}"));
-            return Exit::Failed;
-        }
     };
     let registries = tokio::select! {
         registries = access(&config, &stores) => registries,

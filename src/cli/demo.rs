@@ -12,10 +12,7 @@ use crate::app::demo::{self, Demo};
 pub(super) async fn run() -> Exit {
     let signals = match Signals::watch() {
         Ok(signals) => signals,
-        Err(error) => {
-            output::error(&format!("could not watch for signals: {error}"));
-            return Exit::Failed;
-        }
+        Err(exit) => return exit,
     };
     let started = Instant::now();
     let demo = match demo::run(&signals.stop.token).await {

@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::exit::Exit;
 use super::{ci, output, terminal};
+use crate::app::{OpenStores, RetryPolicy};
 use crate::config::{Config, ConfigError, Format};
 
 /// Reads the configuration that the command line names, and tells what is wrong
@@ -33,6 +35,33 @@ pub(super) fn load(path: Option<&Path>, code_quality: Option<&Path>) -> Result<C
             }
             Err(Exit::Config)
         }
+        Err(error) => {
+            output::error(&error.to_string());
+            Err(Exit::Config)
+        }
+    }
+}
+
+/// Keeps the jobs that `--job` names.
+///
+/// # Errors
+///
+/// How to end when there are none of that name.
+pub(super) fn pick(config: &mut Config, patterns: &[String]) -> Result<(), Exit> {
+    config.pick_jobs(patterns).map_err(|error| {
+        output::error(&format!("--job: {error}"));
+        Exit::Usage
+    })
+}
+
+/// Makes the stores of a configuration ready to be opened.
+///
+/// # Errors
+///
+/// How to end when docker's configuration is broken, or no client can be set up.
+pub(super) fn open(config: &Config) -> Result<Arc<OpenStores>, Exit> {
+    match OpenStores::new(config, RetryPolicy::default()) {
+        Ok(stores) => Ok(Arc::new(stores)),
         Err(error) => {
             output::error(&error.to_string());
             Err(Exit::Config)

@@ -51,7 +51,11 @@ pub fn run() -> ExitCode {
             Exit::Failed
         }
     };
-    exit.into()
+    match exit {
+        Exit::Success | Exit::Changes if output::is_lost() => Exit::Failed,
+        exit => exit,
+    }
+    .into()
 }
 
 async fn dispatch(cli: &Cli) -> Exit {

@@ -1,13 +1,39 @@
 //! What people read: results on standard output, errors on standard error.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::terminal::undisturbed;
 
-/// Prints results. A reader that has gone away is no error.
+/// Whether results could not be printed, though somebody wanted them.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Prints results. A reader that has gone away is no error; a full disk is, and
+/// is told.
 pub(super) fn print(text: &str) {
+    // What the reader does not want any more cannot be helped.
+    let _: bool = try_print(text);
+}
+
+/// Prints results. Returns whether more may follow.
+pub(super) fn try_print(text: &str) -> bool {
     let mut out = std::io::stdout().lock();
-    let _ = undisturbed(|| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    let printed = undisturbed(|| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    match printed {
+        Ok(()) => true,
+        Err(failed) => {
+            if failed.kind() != ErrorKind::BrokenPipe {
+                LOST.store(true, Ordering::Relaxed);
+                error(&format!("could not write to standard output: {failed}"));
+            }
+            false
+        }
+    }
+}
+
+/// Whether results were lost that somebody wanted.
+pub(super) fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Prints what went wrong, each line on its own.

@@ -4,19 +4,19 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::args::{Check, Cli, Once, OutputFormat, RunArgs};
 use super::ci;
 use super::exit::Exit;
-use super::load::load;
+use super::load::{load, open, pick};
 use super::output;
 use super::progress::Progress;
-use super::stop::{Cause, Signals, StopOnError};
+use super::stop::{Cause, Signals, Stop, StopOnError};
 use super::stream::JsonLines;
 use super::table::{self, Look};
 use super::terminal;
-use crate::app::{self, OpenStores, RetryPolicy, Summary};
+use crate::app::{self, OpenStores, Summary};
 use crate::config::Config;
 use crate::report::{
     self, Command, Job, Line, Report, RunResult, SCHEMA_VERSION, Start, Warning, code_quality,
@@ -26,9 +26,6 @@ use crate::telemetry::Level;
 
 /// How many failures are kept for a CI system where they were told already.
 const KEPT: usize = 1000;
-
-/// How long a look that was interrupted may take to end.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// What is to be done with the jobs.
 enum Mode {
@@ -41,6 +38,15 @@ impl Mode {
         match self {
             Self::Copy { .. } => Command::Once,
             Self::Look { .. } => Command::Check,
+        }
+    }
+
+    /// How long it may go on after a signal. What only looks can be dropped, but
+    /// what it saw is of use.
+    fn grace(&self) -> Duration {
+        match self {
+            Self::Copy { drain_timeout } => *drain_timeout,
+            Self::Look { .. } => Duration::from_secs(1),
         }
     }
 }
@@ -67,47 +73,27 @@ pub(super) async fn check(cli: &Cli, arguments: &Check) -> Exit {
 }
 
 async fn run(cli: &Cli, arguments: &RunArgs, mode: Mode) -> Exit {
-    let (started, clock) = (SystemTime::now(), Instant::now());
-    let config = match prepare(cli.config.as_deref(), arguments) {
-        Ok(config) => config,
+    let started = SystemTime::now();
+    let ready = prepare(cli.config.as_deref(), arguments).and_then(|config| {
+        let stores = open(&config)?;
+        Ok((config, stores, Signals::watch()?))
+    });
+    let (config, stores, signals) = match ready {
+        Ok(ready) => ready,
         Err(exit) => return exit,
     };
-    let (signals, stores) = match (
-        Signals::watch(),
-        OpenStores::new(&config, RetryPolicy::default()),
-    ) {
-        (Ok(signals), Ok(stores)) => (signals, Arc::new(stores)),
-        (_, Err(error)) => {
-            output::error(&error.to_string());
-            return Exit::Config;
-        }
-        (Err(error), _) => {
-            output::error(&format!("could not watch for signals: {error}"));
-            return Exit::Failed;
-        }
-    };
-    let progress = cli
-        .progress()
-        .then(|| Arc::new(Progress::new(cli.level() <= Level::INFO)));
-    let lines = (arguments.output == OutputFormat::Jsonl)
-        .then(|| Arc::new(JsonLines::new(signals.stop.clone())));
-    if let Some(lines) = &lines {
-        lines.print(&Line::Start(Start {
+    let listeners = Listeners::new(cli, arguments, &signals.stop);
+    listeners.line(|| {
+        Line::Start(Start {
             schema_version: SCHEMA_VERSION,
             regmirror: env!("CARGO_PKG_VERSION").to_owned(),
             command: mode.command(),
             started: report::timestamp(started),
             jobs: config.jobs.len(),
-        }));
-    }
-    let mut watches: Vec<Arc<dyn Watch>> = Vec::new();
-    watches.extend(lines.clone().map(|lines| lines as Arc<dyn Watch>));
-    watches.extend(progress.clone().map(|progress| progress as Arc<dyn Watch>));
-    if arguments.abort_on_error {
-        watches.push(Arc::new(StopOnError(signals.stop.clone())));
-    }
+        })
+    });
     let audience = Audience {
-        watch: Arc::new(watches),
+        watch: listeners.watch(arguments.abort_on_error, &signals.stop),
         kept: kept(arguments, &mode),
     };
     let token = &signals.stop.token;
@@ -119,52 +105,24 @@ async fn run(cli: &Cli, arguments: &RunArgs, mode: Mode) -> Exit {
             }
         }
     };
-    let overdue = async {
-        match mode {
-            Mode::Copy { drain_timeout } => {
-                signals.overdue(drain_timeout).await;
-                drain_timeout
-            }
-            // What only reads can be dropped, but what it saw is of use.
-            Mode::Look { .. } => {
-                signals.overdue(GRACE).await;
-                GRACE
-            }
-        }
-    };
-    let telling = async {
-        match &progress {
-            Some(progress) => progress.log().await,
-            None => std::future::pending().await,
-        }
-    };
     let ended = tokio::select! {
         biased;
-        summary = work => Ok(summary),
-        grace = overdue => Err(grace),
+        summary = work => Some(summary),
+        () = signals.overdue(mode.grace()) => None,
         never = signals.stop.after(arguments.max_duration) => never,
-        never = telling => never,
+        never = listeners.log() => never,
     };
-    if let Some(progress) = &progress {
-        progress.clear();
-    }
-    let summary = match ended {
-        Ok(summary) => summary,
-        Err(grace) => {
-            if let Mode::Copy { .. } = mode {
-                output::error(&format!(
-                    "what was under way did not end within {} s of the signal, and was \
-                     dropped: the next run sends what is missing",
-                    grace.as_secs_f64()
-                ));
-            }
-            return Exit::Signal(signals.seen().unwrap_or_default());
+    listeners.clear();
+    let Some(summary) = ended else {
+        if let Mode::Copy { .. } = mode {
+            output::error(&format!(
+                "what was under way did not end within {} s of the signal, and was dropped: \
+                 the next run sends what is missing",
+                mode.grace().as_secs_f64()
+            ));
         }
+        return Exit::Signal(signals.seen().unwrap_or_default());
     };
-    let warnings = stores.warnings();
-    for (registry, text) in &warnings {
-        tracing::warn!("{registry} warns: {text}");
-    }
     let cause = signals.stop.cause().filter(|_| summary.interrupted);
     let exit = exit_of(&summary, cause, signals.seen(), arguments.exit_code);
     let report = Report {
@@ -172,16 +130,13 @@ async fn run(cli: &Cli, arguments: &RunArgs, mode: Mode) -> Exit {
         regmirror: env!("CARGO_PKG_VERSION").to_owned(),
         command: mode.command(),
         started: report::timestamp(started),
-        duration_ms: report::milliseconds(clock.elapsed()),
+        duration_ms: report::milliseconds(started.elapsed().unwrap_or_default()),
         result: RunResult::of(&summary.totals, summary.interrupted),
         stopped: cause.map(Into::into),
         exit_code: exit.code(),
         totals: summary.totals,
         jobs: summary.runs.iter().map(Job::from).collect(),
-        warnings: warnings
-            .into_iter()
-            .map(|(registry, text)| Warning { registry, text })
-            .collect(),
+        warnings: warnings(&stores),
     };
     ci::show(&report, &config);
     let written = write_files(arguments, &report, &config);
@@ -196,19 +151,70 @@ async fn run(cli: &Cli, arguments: &RunArgs, mode: Mode) -> Exit {
             },
         )),
         OutputFormat::Json => output::print(&Line::Report(report).document()),
-        OutputFormat::Jsonl => {
-            let mut report = report;
-            for job in &mut report.jobs {
-                job.tags.clear();
-            }
-            if let Some(lines) = &lines {
-                lines.print(&Line::Report(report));
-            }
-        }
+        OutputFormat::Jsonl => listeners.line(|| Line::Report(report.without_tags())),
     }
     match (written, exit) {
         (Err(()), Exit::Success | Exit::Changes) => Exit::Failed,
         _ => exit,
+    }
+}
+
+/// What registries want people to be told, which they are here.
+fn warnings(stores: &OpenStores) -> Vec<Warning> {
+    let told = stores.warnings().into_iter().map(|(registry, text)| {
+        tracing::warn!("{registry} warns: {text}");
+        Warning { registry, text }
+    });
+    told.collect()
+}
+
+/// Who listens while a run is under way.
+struct Listeners {
+    progress: Option<Arc<Progress>>,
+    lines: Option<Arc<JsonLines>>,
+}
+
+impl Listeners {
+    fn new(cli: &Cli, arguments: &RunArgs, stop: &Stop) -> Self {
+        let room_for_bars = cli.level() <= Level::INFO;
+        let progress = cli.progress().then(|| Progress::new(room_for_bars));
+        let lines = arguments.output == OutputFormat::Jsonl;
+        Self {
+            progress: progress.map(Arc::new),
+            lines: lines.then(|| Arc::new(JsonLines::new(stop.clone()))),
+        }
+    }
+
+    fn watch(&self, abort_on_error: bool, stop: &Stop) -> Arc<dyn Watch> {
+        let mut all: Vec<Arc<dyn Watch>> = Vec::new();
+        all.extend(self.lines.clone().map(|lines| lines as _));
+        all.extend(self.progress.clone().map(|progress| progress as _));
+        if abort_on_error {
+            all.push(Arc::new(StopOnError(stop.clone())));
+        }
+        Arc::new(all)
+    }
+
+    /// Prints a line, where lines are wanted.
+    fn line(&self, line: impl FnOnce() -> Line) {
+        if let Some(lines) = &self.lines {
+            lines.print(&line());
+        }
+    }
+
+    /// Tells now and then how far it is. Never ends.
+    async fn log<T>(&self) -> T {
+        match &self.progress {
+            Some(progress) => progress.log().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes away what tells how far it is.
+    fn clear(&self) {
+        if let Some(progress) = &self.progress {
+            progress.clear();
+        }
     }
 }
 
@@ -226,10 +232,7 @@ fn prepare(path: Option<&Path>, arguments: &RunArgs) -> Result<Config, Exit> {
         }
     }
     let mut config = load(path, arguments.code_quality.as_deref())?;
-    if let Err(error) = config.pick_jobs(&arguments.job) {
-        output::error(&format!("--job: {error}"));
-        return Err(Exit::Usage);
-    }
+    pick(&mut config, &arguments.job)?;
     if arguments.missing {
         for job in &mut config.jobs {
             job.policy.missing_only = true;
@@ -283,6 +286,7 @@ fn exit_of(summary: &Summary, cause: Option<Cause>, signal: Option<u8>, changes:
     let totals = &summary.totals;
     match cause {
         _ if signal.is_some() && summary.interrupted => Exit::Signal(signal.unwrap_or_default()),
+        Some(Cause::Output) if output::is_lost() => Exit::Failed,
         Some(Cause::Output) => Exit::Signal(SIGPIPE),
         _ if totals.failed > totals.limited => Exit::Failed,
         Some(Cause::MaxDuration) => Exit::Unfinished,

@@ -28,10 +28,7 @@ pub(super) async fn run(arguments: &Serve) -> Exit {
     };
     let signals = match Signals::watch() {
         Ok(signals) => signals,
-        Err(error) => {
-            output::error(&format!("could not watch for signals: {error}"));
-            return Exit::Failed;
-        }
+        Err(exit) => return exit,
     };
     let address = listener.local_addr().unwrap_or(arguments.listen);
     output::print(&format!("serving a registry on http://{address}\n"));

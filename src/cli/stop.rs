@@ -8,6 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::exit::Exit;
+use super::output;
 use crate::report::Stopped;
 use crate::sync::{Event, Outcome, Watch};
 
@@ -99,8 +101,15 @@ impl Signals {
     ///
     /// # Errors
     ///
-    /// When the handlers cannot be installed.
-    pub(super) fn watch() -> std::io::Result<Self> {
+    /// How to end when the handlers cannot be installed, which is told.
+    pub(super) fn watch() -> Result<Self, Exit> {
+        Self::install().map_err(|error| {
+            output::error(&format!("could not watch for signals: {error}"));
+            Exit::Failed
+        })
+    }
+
+    fn install() -> std::io::Result<Self> {
         let mut signals = Self {
             stop: Stop::default(),
             seen: Arc::default(),

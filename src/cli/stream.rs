@@ -1,11 +1,9 @@
 //! A run as lines of JSON, while it happens.
 
-use std::io::{self, ErrorKind, Write};
 use std::sync::Mutex;
 
 use super::output;
 use super::stop::{Cause, Stop};
-use super::terminal::undisturbed;
 use crate::report::{Job, Line, Tag};
 use crate::sync::{Event, Watch};
 
@@ -26,22 +24,16 @@ impl JsonLines {
         }
     }
 
-    /// Prints one line.
+    /// Prints one line. Whoever runs on this thread waits elsewhere until the
+    /// reader takes it.
     pub(super) fn print(&self, line: &Line) {
-        let text = line.line();
-        let mut open = self.open.lock().expect("nothing panics while it prints");
-        if !*open {
-            return;
-        }
-        let mut out = io::stdout().lock();
-        let written = undisturbed(|| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
-        if let Err(error) = written {
-            *open = false;
-            if error.kind() != ErrorKind::BrokenPipe {
-                output::error(&format!("could not write to standard output: {error}"));
+        tokio::task::block_in_place(|| {
+            let mut open = self.open.lock().expect("nothing panics while it prints");
+            *open = *open && output::try_print(&line.line());
+            if !*open {
+                self.stop.because(Cause::Output);
             }
-            self.stop.because(Cause::Output);
-        }
+        });
     }
 }
 

@@ -349,6 +349,17 @@ impl Line {
     }
 }
 
+impl Report {
+    /// The counts alone, for readers who were told of each tag.
+    #[must_use]
+    pub fn without_tags(mut self) -> Self {
+        for job in &mut self.jobs {
+            job.tags.clear();
+        }
+        self
+    }
+}
+
 impl From<&RunReport> for Job {
     fn from(run: &RunReport) -> Self {
         let RunReport {

@@ -202,3 +202,23 @@ async fn lines_that_nobody_reads_end_it_quietly() {
     let copied = bench.target.count("PUT /v2/app/manifests/");
     assert!(copied < 40, "{copied} images were copied for nobody");
 }
+
+#[tokio::test]
+async fn results_that_cannot_be_written_are_a_failure() {
+    if !std::path::Path::new("/dev/full").exists() {
+        return println!("skipped: there is no /dev/full here");
+    }
+    let bench = with_two().await;
+    for output in ["table", "json", "jsonl"] {
+        let mut program = bench.program(&[ALL], &["check", "-o", output, "-v", "off"]);
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        program.command.stdout(full.unwrap());
+        let (code, _, err) = program.run().await;
+        assert_eq!(code, 1, "{output}: {err}");
+        let line = "regmirror: could not write to standard output: No space left";
+        assert!(
+            err.starts_with(line) && err.lines().count() == 1,
+            "{output}: {err}"
+        );
+    }
+}

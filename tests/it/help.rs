@@ -42,8 +42,8 @@ fn help_says_what_it_said() {
         std::fs::write(&path, &said).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap();
-    for (now, then) in said.split("==== ").zip(kept.split("==== ")) {
-        assert_eq!(now, then);
+    for (number, (now, then)) in said.lines().zip(kept.lines()).enumerate() {
+        assert_eq!(now, then, "line {}", number + 1);
     }
     assert_eq!(said, kept);
 }

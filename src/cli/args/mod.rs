@@ -168,12 +168,7 @@ pub(super) enum AuthCommand {
 #[derive(Debug, Args)]
 pub(super) struct AuthCheck {
     /// Only for the jobs whose names match.
-    #[arg(
-        long,
-        value_name = "GLOB",
-        env = "REGMIRROR_JOB",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "GLOB", env = "REGMIRROR_JOB")]
     pub(super) job: Vec<String>,
 
     /// How the answer is written.

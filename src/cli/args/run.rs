@@ -10,14 +10,9 @@ use crate::schedule::duration;
 /// What both commands take.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RunArgs {
-    /// Only the jobs whose names match: `*` stands for anything. May be given
-    /// several times.
-    #[arg(
-        long,
-        value_name = "GLOB",
-        env = "REGMIRROR_JOB",
-        value_delimiter = ','
-    )]
+    /// Only the jobs whose names match: with `*`, `?`, `[a-z]` and `{a,b}`. May be
+    /// given several times.
+    #[arg(long, value_name = "GLOB", env = "REGMIRROR_JOB")]
     pub(in crate::cli) job: Vec<String>,
 
     /// Copy only tags that the target does not have.

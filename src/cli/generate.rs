@@ -3,21 +3,19 @@
 
 use std::path::Path;
 
-use clap::CommandFactory;
-
-use super::args::{Cli, Completions, Man};
+use super::args::{Completions, Man, command};
 use super::exit::Exit;
 use super::output;
 
 pub(super) fn completions(arguments: &Completions) -> Exit {
     let mut text = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "regmirror", &mut text);
+    clap_complete::generate(arguments.shell, &mut command(), "regmirror", &mut text);
     output::print(&String::from_utf8_lossy(&text));
     Exit::Success
 }
 
 pub(super) fn man(arguments: &Man) -> Exit {
-    let command = Cli::command();
+    let command = command();
     let written = match &arguments.dir {
         Some(dir) => clap_mangen::generate_to(command, dir),
         None => {

@@ -20,7 +20,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 use args::{AuthCommand, Cli, Command, RegistryCommand};
 use exit::Exit;
@@ -28,7 +28,7 @@ use exit::Exit;
 /// Runs the program with the arguments of this process.
 pub fn run() -> ExitCode {
     // Answers `--help` and misuse itself, with exit code 2 for the latter.
-    let matches = Cli::command()
+    let matches = args::command()
         .color(terminal::colour_of_help())
         .get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

@@ -195,11 +195,9 @@ impl Watch for Progress {
             }
             Event::Over { transfer } => {
                 counts.transfers.fetch_sub(1, Ordering::Relaxed);
-                if let Some(bar) = self.lock().remove(&transfer) {
-                    bar.finish_and_clear();
-                    if let Some((bars, _)) = &self.bars {
-                        bars.remove(&bar);
-                    }
+                let bar = self.lock().remove(&transfer);
+                if let (Some(bar), Some((bars, _))) = (bar, &self.bars) {
+                    bars.remove(&bar);
                 }
             }
             Event::Started { .. } | Event::Ended { .. } => {}

@@ -224,9 +224,7 @@ fn prepare(path: Option<&Path>, arguments: &RunArgs) -> Result<Config, Exit> {
         .into_iter()
         .flatten()
     {
-        let mut options = OpenOptions::new();
-        let opened = options.create(true).write(true).truncate(false).open(file);
-        if let Err(error) = opened {
+        if let Err(error) = try_to_write(file) {
             output::error(&format!("could not write {}: {error}", file.display()));
             return Err(Exit::Usage);
         }
@@ -239,6 +237,21 @@ fn prepare(path: Option<&Path>, arguments: &RunArgs) -> Result<Config, Exit> {
         }
     }
     Ok(config)
+}
+
+/// Finds out whether a file can be written, and leaves everything as it was.
+fn try_to_write(file: &Path) -> std::io::Result<()> {
+    let there = std::fs::exists(file)?;
+    let mut options = OpenOptions::new();
+    options
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(file)?;
+    match there {
+        true => Ok(()),
+        false => std::fs::remove_file(file),
+    }
 }
 
 /// Which tags have to be kept to the end.

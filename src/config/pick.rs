@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn names(patterns: &[&str]) -> Result<Vec<String>, String> {
-        let mut text = "defaults: {skipDockerConfig: true}\nsync:\n".to_owned();
+        let mut text = "defaults: {skipDockerConfig: true, interval: 1h}\nsync:\n".to_owned();
         for name in ["base", "team/api", "team/web", "od[d]"] {
             text += &format!(
                 "- {{name: \"{name}\", source: \"a.io/{}\", target: \"b.io/x{}\", type: repository}}\n",
@@ -105,6 +105,7 @@ mod tests {
         config
             .pick_jobs(&patterns)
             .map_err(|error| error.to_string())?;
+        assert_eq!(config.schedules.len(), config.jobs.len());
         Ok(config.jobs.into_iter().map(|job| job.name).collect())
     }
 

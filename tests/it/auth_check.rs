@@ -140,6 +140,10 @@ async fn docker_s_file_is_named_and_so_is_wrong_access() {
         );
         assert!(out.contains(&who) && out.contains(allowed), "{out}");
         assert!(
+            !out.contains("NOT REACHABLE"),
+            "it answers, and refuses us: {out}"
+        );
+        assert!(
             !out.contains("wrong-7d") && !err.contains("wrong-7d"),
             "{out}{err}"
         );

@@ -138,7 +138,12 @@ async fn arrived(target: &TestRegistry) -> usize {
 #[tokio::test]
 async fn the_time_limit_finishes_what_is_under_way_and_is_5() {
     let bench = with_two().await;
-    let arguments = ["once", "--max-duration", "2s", "--report", "report.json"];
+    // The drain timeout is for signals.
+    let arguments = [
+        &["once", "--max-duration", "2s", "--report", "report.json"][..],
+        &["--drain-timeout", "1ms"],
+    ]
+    .concat();
     let (mut child, program) = held(&bench, &arguments).await;
     let _stderr = said(&mut child, "the time is over").await;
     bench.target.release();

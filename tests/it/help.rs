@@ -162,6 +162,19 @@ fn regsync_s_flags_mean_here_what_they_mean_there() {
         let (code, _, err) = told(&run(line));
         assert_eq!(code, 0, "{line:?}: {err}");
     }
+    // A switch is on, or off, in whatever way variables say so.
+    let quiet = |value: &str| {
+        let mut command = regmirror(&["check", "-c", file]);
+        command.env("REGMIRROR_QUIET", value);
+        told(&command.output().unwrap())
+    };
+    for (value, is_quiet) in [("1", true), ("true", true), ("yes", true)]
+        .into_iter()
+        .chain([("0", false), ("false", false), ("no", false), ("", false)])
+    {
+        let (code, out, err) = quiet(value);
+        assert_eq!((code, out.is_empty()), (0, is_quiet), "{value:?}: {err}");
+    }
     // Each may come from the environment instead.
     let mut command = regmirror(&["check"]);
     command

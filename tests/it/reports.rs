@@ -195,7 +195,7 @@ async fn a_github_workflow_gets_a_summary_and_annotations() {
         assert!(summary.contains(row), "{summary}");
     }
     assert!(
-        !summary.contains("![x]") && !summary.contains("<b>"),
+        !summary.contains("![x]") && !summary.contains("a|b") && !summary.contains("<b>"),
         "{summary}"
     );
     assert!(!summary.contains("\n::error"), "{summary}");
@@ -237,6 +237,21 @@ async fn gitlab_gets_a_code_quality_report() {
     assert_eq!(program.run().await.0, 3);
     let issues: Value = serde_json::from_str(&program.file("q.json")).unwrap();
     assert_eq!(issues[0]["location"]["lines"]["begin"], 2, "{issues:#}");
+    // One that is not begun leaves none.
+    let arguments = [
+        "once",
+        "--job",
+        "x",
+        "--code-quality",
+        "q.json",
+        "--report",
+        "r.json",
+    ];
+    let mut program = bench.program(&[&jobs[0]], &arguments);
+    assert_eq!(program.run().await.0, 2);
+    for name in ["q.json", "r.json"] {
+        assert!(!program.folder.path().join(name).exists(), "{name}");
+    }
     // And one where all is well an empty one.
     let arguments = ["check", "-v", "off", "--code-quality", "q.json"];
     let mut program = bench.program(&[&jobs[0]], &arguments);

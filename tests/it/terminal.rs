@@ -81,6 +81,15 @@ impl Terminal {
         }
     }
 
+    /// Waits until the screen does not show `part` any more.
+    fn until_gone(&mut self, part: &str) {
+        while self.shown().contains(part) {
+            let bytes = self.bytes.recv_timeout(Duration::from_secs(30));
+            let bytes = bytes.unwrap_or_else(|_| panic!("still `{part}` in:\n{}", self.shown()));
+            self.screen.process(&bytes);
+        }
+    }
+
     /// Waits for the program's end: its exit code and what is left on the screen.
     fn end(mut self) -> (Option<i32>, String) {
         while let Ok(bytes) = self.bytes.recv_timeout(Duration::from_secs(30)) {
@@ -122,6 +131,8 @@ async fn progress_is_drawn_kept_apart_from_the_log_and_cleared() {
     let mut terminal = Terminal::start(&mut program, 24, 120);
     bench.target.held().await;
     terminal.until("1/2 tags, 3.0 MiB sent");
+    terminal.until_gone("under way");
+    terminal.until_gone("/3.00 MiB");
     bench.target.release();
     let (code, shown) = terminal.end();
     assert_eq!(code, Some(0), "{shown}");

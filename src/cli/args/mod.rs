@@ -6,7 +6,8 @@ mod run;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(super) use config::{
@@ -98,6 +99,22 @@ enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The command line as clap knows it.
+pub(super) fn command() -> clap::Command {
+    switches(Cli::command())
+}
+
+/// Lets the variable of a switch say 0, false, no, off or nothing for "no", and
+/// anything else for "yes".
+fn switches(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|argument| match argument.get_action() {
+            ArgAction::SetTrue => argument.value_parser(FalseyValueParser::new()),
+            _ => argument,
+        })
+        .mut_subcommands(switches)
 }
 
 impl Cli {
@@ -220,13 +237,11 @@ pub(super) struct VersionArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -243,7 +258,7 @@ mod tests {
             }
         }
         let mut without = Vec::new();
-        look(&Cli::command(), &mut without);
+        look(&command(), &mut without);
         assert_eq!(without, Vec::<String>::new());
     }
 

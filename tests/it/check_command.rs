@@ -163,6 +163,15 @@ async fn each_tag_has_its_reason() {
     let (_, same, _) = bench.program(&[&job], &dry).run().await;
     assert_eq!(same, out);
     assert!(!out.contains("Interrupted"), "{out}");
+    // Of several jobs, those that are asked for.
+    for patterns in [&["--job", "ap*"][..], &["--job", "x{a,p}p", "--job", "?pp"]] {
+        let arguments = [&["check", "-v", "off"], patterns].concat();
+        let (code, picked, err) = bench.program(&[&job, gone], &arguments).run().await;
+        match patterns.len() {
+            2 => assert_eq!((code, &picked), (0, &out)),
+            _ => assert_eq!(code, 2, "each has to match something: {err}"),
+        }
+    }
 }
 
 #[tokio::test]

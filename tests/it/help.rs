@@ -189,4 +189,14 @@ fn regsync_s_flags_mean_here_what_they_mean_there() {
     for line in err.lines() {
         serde_json::from_str::<Value>(line).expect("a JSON log line");
     }
+    // In a pod, the log is for programs, unless somebody wants it otherwise.
+    for (format, json) in [(None, true), (Some("text"), false)] {
+        let mut command = regmirror(&["once", "-c", file]);
+        command.env("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+        command.envs(format.map(|format| ("REGMIRROR_LOG_FORMAT", format)));
+        let (code, _, err) = told(&command.output().unwrap());
+        assert_eq!((code, err.is_empty()), (0, false));
+        let line = err.lines().next().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(line).is_ok(), json, "{err}");
+    }
 }

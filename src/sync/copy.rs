@@ -20,10 +20,10 @@ use crate::oci::{Descriptor, Digest, Manifest, Tag};
 use crate::store::{ErrorKind, Sink, Source, StoreError};
 
 /// How deep indexes may nest.
-const MAX_DEPTH: usize = 8;
+pub(super) const MAX_DEPTH: usize = 8;
 
 /// How many manifests one image may have, referrers included.
-const MAX_MANIFESTS: usize = 10_000;
+pub(super) const MAX_MANIFESTS: usize = 10_000;
 
 /// How many manifests of one image are worked on at once.
 const MANIFESTS_AT_ONCE: usize = 4;
@@ -257,8 +257,7 @@ impl<'a> Copier<'a> {
             self.bring_blobs(manifest).await?;
         }
         if depth == MAX_DEPTH && !children.is_empty() {
-            let reason = format!("indexes nest deeper than {MAX_DEPTH}");
-            return Err(self.refused(manifest.digest(), reason));
+            return Err(too_deep(self.source, manifest.digest()));
         }
         let parent = manifest.digest();
         let work = children
@@ -393,8 +392,7 @@ impl<'a> Copier<'a> {
     }
 
     fn too_many(&self, digest: &Digest) -> StoreError {
-        let reason = format!("it has more than {MAX_MANIFESTS} manifests");
-        self.refused(digest, reason)
+        too_many(self.source, digest)
     }
 
     fn visited(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
@@ -412,8 +410,25 @@ impl<'a> Copier<'a> {
     }
 
     fn refused(&self, digest: &Digest, reason: String) -> StoreError {
-        StoreError::new(ErrorKind::Refused, "copy", self.name(digest)).because(reason)
+        refused(self.source, digest, reason)
     }
+}
+
+/// An image of more manifests than are copied.
+pub(super) fn too_many(source: End<'_, dyn Source>, digest: &Digest) -> StoreError {
+    let reason = format!("it has more than {MAX_MANIFESTS} manifests");
+    refused(source, digest, reason)
+}
+
+/// An image whose indexes lie deeper in each other than is copied.
+pub(super) fn too_deep(source: End<'_, dyn Source>, digest: &Digest) -> StoreError {
+    let reason = format!("indexes nest deeper than {MAX_DEPTH}");
+    refused(source, digest, reason)
+}
+
+fn refused(source: End<'_, dyn Source>, digest: &Digest, reason: String) -> StoreError {
+    let subject = image_name(source.store.name(), source.repo, &digest.clone().into());
+    StoreError::new(ErrorKind::Refused, "copy", subject).because(reason)
 }
 
 /// Runs `work`, so much of it at once. After a failure nothing more is begun,

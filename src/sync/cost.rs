@@ -1,10 +1,14 @@
 //! What it would take to copy an image, as far as manifests tell.
 
+use std::collections::HashSet;
+
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::admission::is_open;
 use super::check::Checker;
+use super::copy::{MAX_DEPTH, MAX_MANIFESTS, too_deep, too_many};
 use super::job::{Job, Platforms, Readers};
 use super::plan::Memory;
 use super::platforms::{Choice, kept};
@@ -13,9 +17,6 @@ use super::step::{Decision, Exclusion, Step, Why, repository_name};
 use super::transfer::End;
 use crate::oci::{Descriptor, Digest, Manifest, TagOrDigest, is_fallback_tag};
 use crate::store::{Source, StoreError};
-
-/// How deep indexes may nest, and referrers refer to referrers.
-const MAX_DEPTH: usize = 8;
 
 /// What copying takes. Blobs that the target could take over from repositories
 /// that the run does not touch count as sent.
@@ -63,10 +64,19 @@ pub(super) struct Look<'a> {
     pub(super) memory: &'a Memory,
 }
 
+/// What was met so far of one image.
+#[derive(Default)]
+struct Tour {
+    cost: Cost,
+    /// The manifests: each is looked into once, for indexes may list whatever
+    /// they like as often as they like.
+    visited: HashSet<Digest>,
+}
+
 /// From where to where.
 type Ends<'a> = (End<'a, dyn Source>, End<'a, dyn Source>);
 
-impl<'a> Look<'a> {
+impl Look<'_> {
     pub(super) async fn cost(&self, choice: &Choice) -> Result<Looked, StoreError> {
         let ends: Ends<'_> = (
             End {
@@ -79,12 +89,11 @@ impl<'a> Look<'a> {
             },
         );
         let policy = &self.job.policy;
-        let mut cost = Cost::default();
-        let mut parts = Vec::new();
+        let mut tour = Tour::default();
         let present = is_present(ends.1, &choice.from).await?;
         let Some(top) = self.read(ends, &choice.from, present).await? else {
-            cost.unread = 1;
-            return Ok(Looked::Cost(cost));
+            tour.cost.unread = 1;
+            return Ok(Looked::Cost(tour.cost));
         };
         if !policy.media_types.contains(top.media_type()) {
             let exclusion = Exclusion::MediaType(top.media_type().clone());
@@ -92,9 +101,10 @@ impl<'a> Look<'a> {
         }
         // It is put even where the target has it: for its tag.
         let moves = !present || self.moves();
-        cost.manifests += u64::from(moves);
-        self.below(ends, &top, present, 0, &mut parts, &mut cost)
-            .await?;
+        tour.cost.manifests += u64::from(moves);
+        self.below(ends, &top, present, 0, &mut tour).await?;
+        let mut parts: Vec<Digest> = tour.visited.iter().cloned().collect();
+        parts.push(choice.from.clone());
         if let Some(wanted) = &policy.referrers {
             let ends = (
                 End {
@@ -106,16 +116,16 @@ impl<'a> Look<'a> {
                     repo: wanted.target_repository(&self.step.target),
                 },
             );
-            for subject in parts.iter().chain([&choice.from]) {
-                self.referrers(ends, wanted, subject, 1, &mut cost).await?;
+            for subject in &parts {
+                self.referrers(ends, wanted, subject, 1, &mut tour).await?;
             }
         }
         if policy.digest_tags {
-            for subject in parts.iter().chain([&choice.from]) {
-                self.digest_tags(ends, subject, &mut cost).await?;
+            for subject in &parts {
+                self.digest_tags(ends, subject, &mut tour).await?;
             }
         }
-        Ok(Looked::Cost(cost))
+        Ok(Looked::Cost(tour.cost))
     }
 
     fn moves(&self) -> bool {
@@ -128,7 +138,7 @@ impl<'a> Look<'a> {
     }
 
     /// The manifest, from the target if it has it. `None` if reading it is a pull
-    /// that may not be spent.
+    /// that may not be spent, or is left to others.
     async fn read(
         &self,
         (source, target): Ends<'_>,
@@ -142,27 +152,28 @@ impl<'a> Look<'a> {
         if present && let Ok(manifest) = known.read(target, digest).await {
             return Ok(Some(manifest));
         }
-        if source.store.allowance().pulls.is_some() && !self.checker.spend_pulls {
+        let policy = &self.job.policy;
+        let counted = source.store.allowance().pulls.is_some();
+        if counted && !(self.checker.spend_pulls && is_open(policy, source.store, target.store)) {
             return Ok(None);
         }
         known.read(source, digest).await.map(Some)
     }
 
-    /// Adds what is below a manifest, and lists the manifests that it has.
+    /// Adds what is below a manifest.
     fn below<'s>(
         &'s self,
         ends: Ends<'s>,
         manifest: &'s Manifest,
         present: bool,
         depth: usize,
-        parts: &'s mut Vec<Digest>,
-        cost: &'s mut Cost,
+        tour: &'s mut Tour,
     ) -> BoxFuture<'s, Result<(), StoreError>> {
         Box::pin(async move {
             let policy = &self.job.policy;
             if !present || policy.force_recursive {
                 for blob in manifest.blobs() {
-                    self.blob(ends.1, blob, cost).await?;
+                    self.blob(ends.1, blob, tour).await?;
                 }
             }
             let chosen;
@@ -173,25 +184,26 @@ impl<'a> Look<'a> {
                 }
                 _ => manifest.children(),
             };
-            if depth == MAX_DEPTH {
-                return Ok(());
+            if depth == MAX_DEPTH && !children.is_empty() {
+                return Err(too_deep(ends.0, manifest.digest()));
             }
             for child in children {
-                parts.push(child.digest.clone());
+                if !tour.visit(ends.0, &child.digest)? {
+                    continue;
+                }
                 if !child.media_type.is_manifest() {
-                    self.blob(ends.1, child, cost).await?;
+                    self.blob(ends.1, child, tour).await?;
                     continue;
                 }
                 let present = is_present(ends.1, &child.digest).await?;
                 let Some(read) = self.read(ends, &child.digest, present).await? else {
-                    cost.unread += 1;
+                    tour.cost.unread += 1;
                     continue;
                 };
                 if !present && self.is_new(ends.1, &child.digest) {
-                    cost.manifests += 1;
+                    tour.cost.manifests += 1;
                 }
-                self.below(ends, &read, present, depth + 1, parts, cost)
-                    .await?;
+                self.below(ends, &read, present, depth + 1, tour).await?;
             }
             Ok(())
         })
@@ -201,7 +213,7 @@ impl<'a> Look<'a> {
         &self,
         target: End<'_, dyn Source>,
         blob: &Descriptor,
-        cost: &mut Cost,
+        tour: &mut Tour,
     ) -> Result<(), StoreError> {
         if blob.media_type.is_nondistributable() && !self.job.policy.include_external {
             return Ok(());
@@ -213,8 +225,8 @@ impl<'a> Look<'a> {
         {
             return Ok(());
         }
-        cost.blobs += 1;
-        cost.bytes += blob.size;
+        tour.cost.blobs += 1;
+        tour.cost.bytes += blob.size;
         Ok(())
     }
 
@@ -231,7 +243,7 @@ impl<'a> Look<'a> {
         wanted: &'s Referrers,
         subject: &'s Digest,
         depth: usize,
-        cost: &'s mut Cost,
+        tour: &'s mut Tour,
     ) -> BoxFuture<'s, Result<(), StoreError>> {
         Box::pin(async move {
             let (source, target) = ends;
@@ -242,25 +254,32 @@ impl<'a> Look<'a> {
                     continue;
                 }
                 let digest = &referrer.digest;
+                if !tour.visit(source, digest)? {
+                    continue;
+                }
                 let listed = there.iter().any(|known| known.digest == *digest);
                 let present = listed || is_present(target, digest).await?;
                 let Some(read) = self.read(ends, digest, present).await? else {
-                    cost.unread += 1;
+                    tour.cost.unread += 1;
                     continue;
                 };
+                // A list may say anything.
+                let named = read.subject().map(|named| &named.digest);
+                if named != Some(subject) {
+                    continue;
+                }
                 if wanted.judge(&referrer) == Fit::Perhaps
                     && wanted.judge(&read.referrer_descriptor()) != Fit::Yes
                 {
                     continue;
                 }
                 if depth < MAX_DEPTH {
-                    self.referrers(ends, wanted, digest, depth + 1, cost)
+                    self.referrers(ends, wanted, digest, depth + 1, tour)
                         .await?;
                 }
                 if !listed && self.is_new(target, digest) {
-                    cost.manifests += 1;
-                    self.below(ends, &read, present, 0, &mut Vec::new(), cost)
-                        .await?;
+                    tour.cost.manifests += 1;
+                    self.below(ends, &read, present, 0, tour).await?;
                 }
             }
             Ok(())
@@ -272,7 +291,7 @@ impl<'a> Look<'a> {
         &self,
         ends: Ends<'_>,
         subject: &Digest,
-        cost: &mut Cost,
+        tour: &mut Tour,
     ) -> Result<(), StoreError> {
         let (source, target) = ends;
         let with_fallback = self.job.policy.referrers.is_none();
@@ -288,14 +307,24 @@ impl<'a> Look<'a> {
             };
             let present = is_present(target, &digest).await?;
             let Some(read) = self.read(ends, &digest, present).await? else {
-                cost.unread += 1;
+                tour.cost.unread += 1;
                 continue;
             };
-            cost.manifests += 1;
-            self.below(ends, &read, present, 0, &mut Vec::new(), cost)
-                .await?;
+            tour.cost.manifests += 1;
+            self.below(ends, &read, present, 0, tour).await?;
         }
         Ok(())
+    }
+}
+
+impl Tour {
+    /// Whether a manifest is met for the first time.
+    fn visit(&mut self, source: End<'_, dyn Source>, digest: &Digest) -> Result<bool, StoreError> {
+        let first = self.visited.insert(digest.clone());
+        match self.visited.len() > MAX_MANIFESTS {
+            true => Err(too_many(source, digest)),
+            false => Ok(first),
+        }
     }
 }
 

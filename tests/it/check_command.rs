@@ -2,6 +2,7 @@
 
 use regmirror::app::{OpenStores, RetryPolicy, Summary, check, run_once};
 use regmirror::config::Config;
+use regmirror::oci::Draft;
 use regmirror::store::Source;
 use regmirror::sync::{Audience, Cost};
 use tokio_util::sync::CancellationToken;
@@ -214,4 +215,40 @@ async fn an_image_that_could_not_be_copied_fails_the_check() {
     let (code, out, _) = bench.program(&[ALL], &["check", "-v", "off"]).run().await;
     assert_eq!(code, 1, "{out}");
     assert!(out.contains(child.as_str()), "{out}");
+}
+
+/// Indexes that each list the next one many times over, so many deep.
+async fn nested(bench: &Bench, depth: usize) {
+    let (app, store) = (repo("app"), bench.source.store());
+    let mut inner = push_image(store, &app, None, &[b"at the bottom"]).await;
+    for level in 1..=depth {
+        let children = vec![inner.descriptor(); 100];
+        inner = Draft::index(&children).build();
+        push(store, &app, (level == depth).then_some("1"), &inner).await;
+    }
+}
+
+#[tokio::test]
+async fn indexes_that_list_the_same_over_and_over_are_looked_at_once() {
+    let bench = Bench::new().await;
+    nested(&bench, 8).await;
+    let cost = foretold(&bench, &[ALL]).await;
+    assert_eq!(cost.manifests, 9, "not 100 to the power of 8");
+    let bench = Bench::new().await;
+    nested(&bench, 9).await;
+    let (looked, done) = looked_and_done(&bench, &[ALL]).await;
+    assert_eq!((looked.totals.failed, done.totals.failed), (1, 1));
+}
+
+#[tokio::test]
+async fn pulls_that_are_left_to_others_are_not_spent_by_looking() {
+    let bench = Bench::new().await;
+    bench.source.limit_pulls(10, 100, 3600);
+    push_image(bench.source.store(), &repo("app"), Some("1"), &[b"1"]).await;
+    let job = format!("{ALL}, ratelimit: {{min: 11, retry: 5m}}");
+    let arguments = ["check", "-v", "off", "--spend-pulls"];
+    let (code, out, _) = bench.program(&[&job], &arguments).run().await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("not looked into"), "{out}");
+    assert_eq!(bench.source.count("GET /v2/app/manifests/"), 0);
 }

@@ -74,6 +74,14 @@ impl Schedule {
         }
     }
 
+    /// How long it is between two runs, where that is what it says.
+    pub fn interval(&self) -> Option<Duration> {
+        match self.when {
+            When::Every(interval) => Some(interval),
+            When::Cron { .. } => None,
+        }
+    }
+
     /// The first time after `after` at which it is due. `local` is the zone of
     /// those that name none.
     pub fn next(&self, after: DateTime<Utc>, local: Tz) -> Option<DateTime<Utc>> {

@@ -18,10 +18,11 @@
 //! | [`sync`] | jobs: plan, then apply. Never names a backend | `oci` `select` `store` `template` `process` |
 //! | [`config`] | YAML to jobs | `oci` `select` `http` `schedule` `sync` `template` `nearest` `annotation` |
 //! | [`report`] | what runs did, for programs: JSON and its schema, GitHub, GitLab | `oci` `select` `store` `sync` `annotation` |
+//! | [`daemon`] | runs jobs when they are due; reload | `config` `report` `schedule` `sync` `telemetry` |
 //! | [`embedded`] | the embedded registry: a server over a store | `oci` `store` |
 //! | [`telemetry`] | logs | |
 //! | [`app`] | the composition root: which store an endpoint means | all above |
-//! | [`cli`] | commands, output, exit codes | `app` `config` `report` `schedule` `sync` `annotation` `telemetry` |
+//! | [`cli`] | commands, output, exit codes | `app` `config` `daemon` `report` `schedule` `sync` `annotation` `telemetry` |
 //!
 //! `tests/it/layers.rs` holds this table and fails when a room uses another.
 
@@ -29,6 +30,7 @@ pub mod annotation;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod embedded;
 pub mod http;
 pub mod layout;

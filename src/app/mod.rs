@@ -5,11 +5,13 @@
 
 mod access;
 pub mod demo;
+mod engine;
 mod once;
 mod serve;
 mod stores;
 
 pub use access::access;
+pub use engine::Mirror;
 pub use once::{Summary, check, run_once};
 pub use serve::{Content, serve_registry};
 pub use stores::{OpenError, OpenStores};

@@ -127,7 +127,7 @@ impl Work {
     }
 }
 
-fn log(report: &RunReport, allowance: Allowance) {
+pub(super) fn log(report: &RunReport, allowance: Allowance) {
     let Totals {
         copied,
         pending,
@@ -151,7 +151,7 @@ fn log(report: &RunReport, allowance: Allowance) {
     );
 }
 
-fn unopened(job: &Job, error: &StoreError, audience: &Audience) -> RunReport {
+pub(super) fn unopened(job: &Job, error: &StoreError, audience: &Audience) -> RunReport {
     let report = without_a_tag(job, Outcome::failed(error), audience);
     log(&report, Allowance::default());
     report

@@ -76,6 +76,25 @@ impl OpenStores {
         })
     }
 
+    /// These stores, with those of `before` that are reached in the same way: what
+    /// was learnt of them (tokens, limits, what they cannot do) stays known.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        let same = self.docker.is_some() == before.docker.is_some()
+            && self.cache == before.cache
+            && self.blob_limit == before.blob_limit;
+        if same {
+            let known = before.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = known
+                .iter()
+                .filter(|(host, _)| self.registries.get(*host) == before.registries.get(*host))
+                .map(|(host, registry)| (host.clone(), registry.clone()));
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.extend(known);
+        }
+        self
+    }
+
     /// The stores that a job works on.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod output;
 mod progress;
 mod run;
 mod serve;
+mod server;
 mod stop;
 mod stream;
 mod table;
@@ -61,6 +62,7 @@ pub fn run() -> ExitCode {
 async fn dispatch(cli: &Cli) -> Exit {
     match &cli.command {
         Command::Once(arguments) => run::once(cli, arguments).await,
+        Command::Server(arguments) => server::run(cli, arguments).await,
         Command::Check(arguments) => run::check(cli, arguments).await,
         Command::Config(arguments) => config::run(cli.config.as_deref(), arguments),
         Command::Auth(AuthCommand::Check(arguments)) => auth::run(cli, arguments).await,

@@ -31,6 +31,8 @@ struct Entry {
     due: Option<DateTime<Utc>>,
     running: bool,
     paused: bool,
+    /// Whether it is no job any more, and only its run goes on.
+    leaving: bool,
 }
 
 /// A run that is due, and what becomes of it.
@@ -85,15 +87,26 @@ impl Agenda {
         for (name, schedule) in jobs {
             let known = before.remove(name);
             let entry = match known {
-                Some(entry) if entry.schedule.as_ref() == schedule => entry,
+                Some(entry) if entry.schedule.as_ref() == schedule && !entry.leaving => entry,
                 known => Entry {
                     due: schedule.and_then(|schedule| self.first(schedule, now, jitter())),
                     schedule: schedule.cloned(),
                     running: known.as_ref().is_some_and(|known| known.running),
-                    paused: known.is_some_and(|known| known.paused),
+                    paused: known.is_some_and(|known| known.paused && !known.leaving),
+                    leaving: false,
                 },
             };
             self.entries.insert(name.to_owned(), entry);
+        }
+        // Should it come back, it must not run twice.
+        for (name, entry) in before.into_iter().filter(|(_, entry)| entry.running) {
+            let entry = Entry {
+                schedule: None,
+                due: None,
+                leaving: true,
+                ..entry
+            };
+            self.entries.insert(name, entry);
         }
     }
 
@@ -168,7 +181,8 @@ impl Agenda {
     ///
     /// When it cannot begin.
     pub fn trigger(&mut self, job: &str) -> Result<(), TriggerError> {
-        let entry = self.entries.get_mut(job).ok_or(TriggerError::Unknown)?;
+        let entry = self.entries.get_mut(job).filter(|entry| !entry.leaving);
+        let entry = entry.ok_or(TriggerError::Unknown)?;
         match std::mem::replace(&mut entry.running, true) {
             false => Ok(()),
             true => Err(TriggerError::Running),
@@ -177,14 +191,16 @@ impl Agenda {
 
     /// A job's run has ended.
     pub fn ended(&mut self, job: &str) {
-        if let Some(entry) = self.entries.get_mut(job) {
-            entry.running = false;
+        match self.entries.get_mut(job) {
+            Some(entry) if entry.leaving => drop(self.entries.remove(job)),
+            Some(entry) => entry.running = false,
+            None => {}
         }
     }
 
     /// Pauses a job or goes on with it. Returns whether there is such a job.
     pub fn pause(&mut self, job: &str, paused: bool) -> bool {
-        match self.entries.get_mut(job) {
+        match self.entries.get_mut(job).filter(|entry| !entry.leaving) {
             Some(entry) => {
                 entry.paused = paused;
                 true
@@ -201,7 +217,9 @@ impl Agenda {
 
 /// The first time after `now` that is some whole intervals after `due`.
 fn after(due: DateTime<Utc>, interval: Duration, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let step = i64::try_from(interval.as_millis()).ok().filter(|step| *step > 0)?;
+    let step = i64::try_from(interval.as_millis())
+        .ok()
+        .filter(|step| *step > 0)?;
     let passed = (now - due).num_milliseconds() / step + 1;
     due.checked_add_signed(TimeDelta::milliseconds(step.checked_mul(passed)?))
 }
@@ -248,7 +266,11 @@ mod tests {
 
     #[test]
     fn one_run_of_a_job_at_a_time_and_each_on_its_own_schedule() {
-        let jobs = [("cron", "0 * * * *"), ("often", "@every 10m"), ("never", "-")];
+        let jobs = [
+            ("cron", "0 * * * *"),
+            ("often", "@every 10m"),
+            ("never", "-"),
+        ];
         let mut agenda = agenda(&jobs, at("10:30:00"));
         assert_eq!(agenda.next(), Some(at("10:30:30")), "spread over a minute");
         assert!(calls(&mut agenda, at("10:30:29")).is_empty());
@@ -303,11 +325,19 @@ mod tests {
 
     #[test]
     fn a_reload_leaves_alone_what_did_not_change() {
-        let jobs = [("same", "@every 10m"), ("other", "@every 10m"), ("gone", "@hourly")];
+        let jobs = [
+            ("same", "@every 10m"),
+            ("other", "@every 10m"),
+            ("gone", "@hourly"),
+        ];
         let mut agenda = agenda(&jobs, at("10:00:00"));
         calls(&mut agenda, at("10:00:30"));
         agenda.pause("same", true);
-        let jobs = [("same", "@every 10m"), ("other", "@every 20m"), ("new", "@hourly")];
+        let jobs = [
+            ("same", "@every 10m"),
+            ("other", "@every 20m"),
+            ("new", "@hourly"),
+        ];
         set(&mut agenda, &jobs, at("10:05:00"));
         assert_eq!(agenda.due_of("same"), Some(at("10:10:30")));
         assert!(agenda.is_paused("same"));
@@ -317,7 +347,23 @@ mod tests {
         assert_eq!(agenda.due_of("gone"), None);
         assert_eq!(agenda.trigger("gone"), Err(TriggerError::Unknown));
         assert_eq!(agenda.due_of("new"), Some(at("11:00:00")));
-        agenda.ended("gone");
+    }
+
+    #[test]
+    fn a_job_that_went_and_came_back_while_it_ran_runs_once() {
+        let mut agenda = agenda(&[("a", "@every 10m")], at("10:00:00"));
+        assert_eq!(calls(&mut agenda, at("10:00:30")), ["a runs"]);
+        set(&mut agenda, &[], at("10:01:00"));
+        assert_eq!(agenda.trigger("a"), Err(TriggerError::Unknown));
+        assert!(!agenda.pause("a", true));
+        assert_eq!(agenda.next(), None);
+        set(&mut agenda, &[("a", "@every 10m")], at("10:02:00"));
+        assert_eq!(calls(&mut agenda, at("10:02:30")), ["a still runs"]);
+        agenda.ended("a");
+        assert_eq!(calls(&mut agenda, at("10:12:30")), ["a runs"]);
+        set(&mut agenda, &[], at("10:13:00"));
+        agenda.ended("a");
+        assert!(agenda.entries.is_empty());
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use crate::support::program::{regmirror, run, told};
 
 const COMMANDS: &[&[&str]] = &[
     &[],
+    &["server"],
     &["once"],
     &["check"],
     &["config"],

@@ -38,6 +38,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("report", &["oci", "select", "store", "sync", "annotation"]),
+    (
+        "daemon",
+        &["config", "report", "schedule", "sync", "telemetry"],
+    ),
     ("embedded", &["oci", "store", "telemetry"]),
     (
         "app",
@@ -54,6 +58,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sync",
             "config",
             "report",
+            "daemon",
             "embedded",
         ],
     ),
@@ -63,6 +68,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "app",
+            "daemon",
             "config",
             "report",
             "schedule",

@@ -28,6 +28,7 @@ mod registry_options;
 mod reports;
 mod sample_files;
 mod selection;
+mod server_command;
 mod signals;
 mod soak;
 mod store_conformance;

@@ -3,6 +3,7 @@
 mod config;
 mod registry;
 mod run;
+mod server;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(super) use config::{
 };
 pub(super) use registry::{RegistryCommand, Serve};
 pub(super) use run::{Check, Once, OutputFormat, RunArgs};
+pub(super) use server::Server;
 
 use super::terminal::When;
 use crate::telemetry::{Format, Level};
@@ -146,6 +148,8 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Run jobs when they are due, until told to stop.
+    Server(Server),
     /// Run every job once, and end.
     Once(Once),
     /// Tell what `once` would do, and what it would send; writes nothing.

@@ -1,0 +1,15 @@
+//! The daemon: runs jobs when they are due, and goes on with another
+//! configuration when there is one.
+//!
+//! [`Agenda`] knows which jobs are due and has no clock; [`Supervisor`] has one,
+//! owns the runs, and takes what it is told. What runs a job is an [`Engine`].
+
+mod agenda;
+mod clock;
+mod reload;
+mod supervisor;
+
+pub use agenda::{Agenda, Call, Skip, TriggerError};
+pub use clock::{Clock, SystemClock};
+pub use reload::Reloader;
+pub use supervisor::{Command, Engine, Kind, Supervisor};

@@ -1,0 +1,483 @@
+//! The supervisor: owns every run, begins those that are due, ends them all
+//! before it ends itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::agenda::{Agenda, Call, Skip, TriggerError};
+use super::clock::Clock;
+use crate::config::Config;
+use crate::schedule::local_zone;
+use crate::sync::{Job, RunReport};
+
+/// How long nobody looks at the clock at most: it may have been set.
+const TICK: Duration = Duration::from_secs(10);
+
+/// What runs jobs.
+#[async_trait]
+pub trait Engine: Debug + Send + Sync + 'static {
+    /// Runs a job once, and begins nothing more of it after `stop`.
+    async fn run(&self, job: &Job, stop: &CancellationToken) -> RunReport;
+
+    /// Goes on with the registries and limits of another configuration. Runs under
+    /// way keep those that they began with.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot; it goes on as before then.
+    fn configure(&self, config: &Config) -> Result<(), String>;
+
+    /// Tells of a due run that does not begin.
+    fn skipped(&self, job: &str, why: Skip);
+}
+
+/// Why a run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The process began: what the target lacks is copied, and nothing else.
+    First,
+    /// It was due.
+    Scheduled,
+    /// Somebody asked for it.
+    Triggered,
+}
+
+/// What a supervisor is told.
+#[derive(Debug)]
+pub enum Command {
+    /// To go on with another configuration. The answer is why it cannot.
+    Reload(Box<Config>, oneshot::Sender<Result<(), String>>),
+    /// To run a job now.
+    Trigger(String, oneshot::Sender<Result<(), TriggerError>>),
+    /// To begin no run of a job until told otherwise, or to go on. The answer is
+    /// whether there is such a job.
+    Pause(String, bool, oneshot::Sender<bool>),
+}
+
+/// A run under way.
+#[derive(Debug)]
+struct Run {
+    job: String,
+    kind: Kind,
+    stop: CancellationToken,
+}
+
+/// Runs jobs when they are due, until it is stopped.
+#[derive(Debug)]
+pub struct Supervisor {
+    clock: Arc<dyn Clock>,
+    engine: Arc<dyn Engine>,
+    agenda: Agenda,
+    jobs: BTreeMap<String, Arc<Job>>,
+    tasks: JoinSet<RunReport>,
+    runs: HashMap<Id, Run>,
+}
+
+impl Supervisor {
+    /// A supervisor of the jobs of `config`, none of which runs yet.
+    pub fn new(config: &Config, engine: Arc<dyn Engine>, clock: Arc<dyn Clock>) -> Self {
+        let mut supervisor = Self {
+            agenda: Agenda::new(local_zone(), clock.now()),
+            clock,
+            engine,
+            jobs: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            runs: HashMap::new(),
+        };
+        supervisor.set(config);
+        supervisor
+    }
+
+    /// Runs jobs when they are due, and does what it is told, until `stop`. Then
+    /// it begins nothing more, and ends when what is under way is done. Dropped,
+    /// it ends at once.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
+        let names: Vec<String> = self.jobs.keys().cloned().collect();
+        for name in names {
+            self.begin(&name, Kind::First);
+        }
+        loop {
+            let now = self.clock.now();
+            self.begin_due(now);
+            let wait = self.wait(now);
+            let clock = Arc::clone(&self.clock);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(command) = commands.recv() => self.obey(command),
+                () = clock.wait(wait) => {}
+            }
+        }
+        for run in self.runs.values() {
+            run.stop.cancel();
+        }
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.ended(ended);
+        }
+    }
+
+    /// How long nothing is due.
+    fn wait(&self, now: DateTime<Utc>) -> Duration {
+        let next = self.agenda.next().map(|next| next - now);
+        let next = next.map(|wait| wait.to_std().unwrap_or_default());
+        next.map_or(TICK, |wait| wait.min(TICK))
+    }
+
+    fn begin_due(&mut self, now: DateTime<Utc>) {
+        for (name, call) in self.agenda.due(now) {
+            match call {
+                Call::Run => self.begin(&name, Kind::Scheduled),
+                Call::Skip(why) => self.engine.skipped(&name, why),
+            }
+        }
+    }
+
+    fn begin(&mut self, name: &str, kind: Kind) {
+        let Some(job) = self.jobs.get(name) else {
+            return;
+        };
+        // A run brings all that a first pass would.
+        let first = |run: &&Run| run.job == name && run.kind == Kind::First;
+        if let Some(run) = self.runs.values().find(first) {
+            run.stop.cancel();
+        }
+        let (engine, stop) = (Arc::clone(&self.engine), CancellationToken::new());
+        let job = match kind {
+            Kind::First => {
+                let mut job = Job::clone(job);
+                job.policy.missing_only = true;
+                Arc::new(job)
+            }
+            Kind::Scheduled | Kind::Triggered => Arc::clone(job),
+        };
+        let token = stop.clone();
+        let task = self
+            .tasks
+            .spawn(async move { engine.run(&job, &token).await });
+        let run = Run {
+            job: name.to_owned(),
+            kind,
+            stop,
+        };
+        self.runs.insert(task.id(), run);
+    }
+
+    fn ended(&mut self, ended: Result<(Id, RunReport), JoinError>) {
+        let (id, panic) = match ended {
+            Ok((id, _)) => (id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let Some(run) = self.runs.remove(&id) else {
+            return;
+        };
+        if let Some(error) = panic {
+            tracing::error!(sync_job = %run.job, %error, "a run ended by a fault of our own");
+        }
+        if run.kind != Kind::First {
+            self.agenda.ended(&run.job);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        // Whoever asked may have gone; what was asked for is done.
+        match command {
+            Command::Reload(config, answer) => {
+                let done = self.engine.configure(&config);
+                if done.is_ok() {
+                    self.set(&config);
+                }
+                let _ = answer.send(done);
+            }
+            Command::Trigger(name, answer) => {
+                let done = self.agenda.trigger(&name);
+                if done.is_ok() {
+                    self.begin(&name, Kind::Triggered);
+                }
+                let _ = answer.send(done);
+            }
+            Command::Pause(name, paused, answer) => {
+                let _ = answer.send(self.agenda.pause(&name, paused));
+            }
+        }
+    }
+
+    /// Takes over the jobs of a configuration. Runs of those that are gone are told
+    /// to stop.
+    fn set(&mut self, config: &Config) {
+        let schedules = config.jobs.iter().map(|job| {
+            let schedule = config.schedules.get(&job.name);
+            (job.name.as_str(), schedule)
+        });
+        self.agenda.set(schedules, self.clock.now(), fastrand::f64);
+        let jobs = config.jobs.iter();
+        self.jobs = jobs
+            .map(|job| (job.name.clone(), Arc::new(job.clone())))
+            .collect();
+        for run in self.runs.values() {
+            if !self.jobs.contains_key(&run.job) {
+                run.stop.cancel();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::sync::{Notify, watch};
+
+    use super::*;
+    use crate::sync::{Audience, Tally};
+
+    /// A clock that tests move.
+    #[derive(Debug)]
+    struct Moved(watch::Sender<DateTime<Utc>>, Mutex<Option<DateTime<Utc>>>);
+
+    #[async_trait]
+    impl Clock for Moved {
+        fn now(&self) -> DateTime<Utc> {
+            let now = *self.0.borrow();
+            *self.1.lock().unwrap() = Some(now);
+            now
+        }
+
+        /// Until it is not as late as when somebody looked last.
+        async fn wait(&self, _time: Duration) {
+            let seen = *self.1.lock().unwrap();
+            let mut moved = self.0.subscribe();
+            let moved = moved.wait_for(|now| Some(*now) != seen).await;
+            moved.expect("the clock is there");
+        }
+    }
+
+    /// Tells of runs, which end when they are let go or told to stop.
+    #[derive(Debug)]
+    struct Told {
+        told: mpsc::UnboundedSender<String>,
+        go: Notify,
+        panics: Mutex<bool>,
+    }
+
+    #[async_trait]
+    impl Engine for Told {
+        async fn run(&self, job: &Job, stop: &CancellationToken) -> RunReport {
+            let kind = if job.policy.missing_only {
+                "looks for what is missing"
+            } else {
+                "runs"
+            };
+            // Whoever is told may let it go at once.
+            let mut go = std::pin::pin!(self.go.notified());
+            go.as_mut().enable();
+            self.told.send(format!("{} {kind}", job.name)).unwrap();
+            let panics = std::mem::take(&mut *self.panics.lock().unwrap());
+            assert!(!panics, "a fault");
+            let word = tokio::select! {
+                () = go => "done",
+                () = stop.cancelled() => "stopped",
+            };
+            self.told.send(format!("{} {word}", job.name)).unwrap();
+            Tally::begin(&job.name, &Audience::default()).end(false)
+        }
+
+        fn configure(&self, config: &Config) -> Result<(), String> {
+            match config.parallel {
+                13 => Err("no thirteen".to_owned()),
+                _ => Ok(()),
+            }
+        }
+
+        fn skipped(&self, job: &str, why: Skip) {
+            self.told.send(format!("{job} skipped: {why:?}")).unwrap();
+        }
+    }
+
+    struct Bench {
+        clock: Arc<Moved>,
+        engine: Arc<Told>,
+        told: mpsc::UnboundedReceiver<String>,
+        commands: mpsc::Sender<Command>,
+        stop: CancellationToken,
+        task: JoinSet<()>,
+    }
+
+    fn config(jobs: &[(&str, &str)], parallel: usize) -> Config {
+        let mut text =
+            format!("defaults: {{skipDockerConfig: true, parallel: {parallel}}}\nsync:\n");
+        for (name, schedule) in jobs {
+            text += &format!(
+                "- {{name: {name}, source: 'a.io/{name}', target: 'b.io/{name}', \
+                 type: repository, schedule: '{schedule}'}}\n"
+            );
+        }
+        Config::parse(&text, "test").unwrap()
+    }
+
+    impl Bench {
+        fn new(jobs: &[(&str, &str)], now: &str) -> Self {
+            let clock = Arc::new(Moved(
+                watch::Sender::new(now.parse().unwrap()),
+                Mutex::default(),
+            ));
+            let (sender, told) = mpsc::unbounded_channel();
+            let engine = Arc::new(Told {
+                told: sender,
+                go: Notify::new(),
+                panics: Mutex::default(),
+            });
+            let supervisor = Supervisor::new(
+                &config(jobs, 4),
+                Arc::clone(&engine) as _,
+                Arc::clone(&clock) as _,
+            );
+            let (commands, receiver) = mpsc::channel(4);
+            let stop = CancellationToken::new();
+            let mut task = JoinSet::new();
+            task.spawn(supervisor.run(receiver, stop.clone()));
+            Self {
+                clock,
+                engine,
+                told,
+                commands,
+                stop,
+                task,
+            }
+        }
+
+        fn move_to(&self, time: &str) {
+            self.clock.0.send_replace(time.parse().unwrap());
+        }
+
+        /// Whatever is told next.
+        async fn next(&mut self) -> String {
+            let told = tokio::time::timeout(Duration::from_secs(10), self.told.recv());
+            told.await.expect("something is told").unwrap()
+        }
+
+        async fn expect(&mut self, lines: &[&str]) {
+            let mut told = Vec::new();
+            for _ in lines {
+                told.push(self.next().await);
+            }
+            told.sort();
+            assert_eq!(told, lines);
+        }
+
+        async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> T {
+            let (sender, answer) = oneshot::channel();
+            self.commands.send(command(sender)).await.unwrap();
+            answer.await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_first_pass_delays_nobody_and_yields_to_the_run_that_is_due() {
+        let mut bench = Bench::new(
+            &[("a", "0 3 * * *"), ("b", "0 9 * * *")],
+            "2026-11-24T02:59:00Z",
+        );
+        bench
+            .expect(&["a looks for what is missing", "b looks for what is missing"])
+            .await;
+        bench.move_to("2026-11-24T03:00:00Z");
+        bench.expect(&["a runs", "a stopped"]).await;
+        // The next one is not due, and the first pass of the other goes on.
+        bench.move_to("2026-11-24T03:00:01Z");
+        bench.engine.go.notify_waiters();
+        bench.expect(&["a done", "b done"]).await;
+        bench.move_to("2026-11-24T09:00:00Z");
+        bench.expect(&["b runs"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_due_run_that_meets_a_running_one_is_told_of_and_skipped() {
+        let mut bench = Bench::new(&[("a", "0 * * * *")], "2026-11-24T02:59:00Z");
+        bench.expect(&["a looks for what is missing"]).await;
+        bench.move_to("2026-11-24T03:00:00Z");
+        bench.expect(&["a runs", "a stopped"]).await;
+        bench.move_to("2026-11-24T04:00:00Z");
+        bench.expect(&["a skipped: StillRunning"]).await;
+        bench.engine.go.notify_waiters();
+        bench.expect(&["a done"]).await;
+        bench.move_to("2026-11-24T05:00:00Z");
+        bench.expect(&["a runs"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_failed_run() {
+        let mut bench = Bench::new(&[("a", "0 * * * *")], "2026-11-24T02:59:00Z");
+        bench.expect(&["a looks for what is missing"]).await;
+        *bench.engine.panics.lock().unwrap() = true;
+        bench.move_to("2026-11-24T03:00:00Z");
+        bench.expect(&["a runs", "a stopped"]).await;
+        bench.move_to("2026-11-24T04:00:00Z");
+        bench.expect(&["a runs"]).await;
+    }
+
+    #[tokio::test]
+    async fn somebody_may_ask_for_a_run_and_for_none() {
+        let mut bench = Bench::new(&[("a", "0 * * * *")], "2026-11-24T02:59:00Z");
+        bench.expect(&["a looks for what is missing"]).await;
+        let trigger = |name: &str| {
+            let name = name.to_owned();
+            |answer| Command::Trigger(name, answer)
+        };
+        assert_eq!(bench.ask(trigger("a")).await, Ok(()));
+        bench.expect(&["a runs", "a stopped"]).await;
+        assert_eq!(bench.ask(trigger("a")).await, Err(TriggerError::Running));
+        assert_eq!(bench.ask(trigger("b")).await, Err(TriggerError::Unknown));
+        bench.engine.go.notify_waiters();
+        bench.expect(&["a done"]).await;
+        assert!(
+            bench
+                .ask(|answer| Command::Pause("a".to_owned(), true, answer))
+                .await
+        );
+        bench.move_to("2026-11-24T03:00:00Z");
+        bench.expect(&["a skipped: Paused"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_reload_drains_what_is_gone_and_keeps_what_cannot_be_taken() {
+        let both = [("a", "0 3 * * *"), ("b", "0 3 * * *")];
+        let mut bench = Bench::new(&both, "2026-11-24T02:59:00Z");
+        bench
+            .expect(&["a looks for what is missing", "b looks for what is missing"])
+            .await;
+        bench.move_to("2026-11-24T03:00:00Z");
+        bench
+            .expect(&["a runs", "a stopped", "b runs", "b stopped"])
+            .await;
+        let reload = |config| |answer| Command::Reload(Box::new(config), answer);
+        let refused = bench.ask(reload(config(&[], 13))).await;
+        assert_eq!(refused, Err("no thirteen".to_owned()));
+        assert_eq!(bench.ask(reload(config(&both[..1], 4))).await, Ok(()));
+        bench.expect(&["b stopped"]).await;
+        bench.engine.go.notify_waiters();
+        bench.expect(&["a done"]).await;
+        bench.move_to("2026-11-25T03:00:00Z");
+        bench.expect(&["a runs"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_what_is_under_way_and_begins_nothing() {
+        let mut bench = Bench::new(&[("a", "0 3 * * *")], "2026-11-24T02:59:00Z");
+        bench.expect(&["a looks for what is missing"]).await;
+        bench.stop.cancel();
+        bench.expect(&["a stopped"]).await;
+        let ended = tokio::time::timeout(Duration::from_secs(10), bench.task.join_next());
+        ended.await.expect("it ends").unwrap().unwrap();
+        bench.move_to("2026-11-24T03:00:00Z");
+        assert!(bench.told.try_recv().is_err());
+    }
+}

@@ -35,6 +35,10 @@ async fn serve(path: Option<&Path>, arguments: &Server) -> Result<(), Exit> {
             exit
         }
     };
+    // Standard input cannot be read again.
+    let file = path.filter(|path| path.as_os_str() != "-");
+    // Before the file is read: a change in between is one that is seen.
+    let reloader = file.map(Reloader::new);
     let config = load(path, None)?;
     if config.schedules.is_empty() {
         return Err(told(Exit::Config)(NO_SCHEDULE.to_owned()));
@@ -53,11 +57,9 @@ async fn serve(path: Option<&Path>, arguments: &Server) -> Result<(), Exit> {
     );
     let mut essential = JoinSet::new();
     essential.spawn(supervisor.run(receiver, signals.stop.token.clone()));
-    let file = path.filter(|path| path.as_os_str() != "-");
     let reloading = async {
-        match file {
-            Some(path) => reload(path, arguments.reload_interval, hangups, commands).await,
-            // Standard input cannot be read again.
+        match reloader {
+            Some(reloader) => reload(reloader, arguments.reload_interval, hangups, commands).await,
             None => std::future::pending().await,
         }
     };
@@ -86,12 +88,11 @@ async fn serve(path: Option<&Path>, arguments: &Server) -> Result<(), Exit> {
 /// Has the configuration read again when it has changed, or a signal asks for it.
 /// One that cannot be used is told, and changes nothing. Never ends.
 async fn reload<T>(
-    path: &Path,
+    mut reloader: Reloader,
     interval: Duration,
     mut hangups: Signal,
     commands: mpsc::Sender<Command>,
 ) -> T {
-    let mut reloader = Reloader::new(path);
     loop {
         let asked = match interval {
             Duration::ZERO => hangups.recv().await.is_some(),

@@ -18,7 +18,7 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// A reader of the file at `path`, which has been read once.
+    /// A reader of the file at `path`, for whoever reads it now for the first time.
     pub fn new(path: &Path) -> Self {
         Self {
             seen: hash(path),

@@ -142,3 +142,33 @@ async fn many_tags_in_several_jobs_get_through_one_place_at_a_time() {
         assert_eq!((summary.totals.copied, summary.totals.failed), (80, 0));
     }
 }
+
+#[tokio::test]
+async fn a_job_of_many_tags_does_not_starve_one_of_three() {
+    const PLACES: usize = 4;
+    let bench = Bench::new().await;
+    for (name, tags) in [("many", 100), ("few", 3)] {
+        for number in 0..tags {
+            let layer = format!("{name} {number}");
+            let (of, tag) = (repo(name), format!("v{number:03}"));
+            push_image(bench.source.store(), &of, Some(&tag), &[layer.as_bytes()]).await;
+        }
+    }
+    let jobs = ["many", "few"].map(|name| {
+        format!("name: {name}, source: SOURCE/{name}, target: TARGET/{name}, type: repository")
+    });
+    let text = bench.config(&[&jobs[0], &jobs[1]]);
+    let with = format!("skipDockerConfig: true, parallel: {PLACES}");
+    let text = text.replace("skipDockerConfig: true", &with);
+    assert_eq!(bench.run_text(&text).await.totals.copied, 103);
+    let put = bench.target.log().into_iter();
+    let put: Vec<bool> = put
+        .filter(|line| line.starts_with("PUT ") && line.contains("/manifests/v"))
+        .map(|line| line.contains("/few/"))
+        .collect();
+    let last = put.iter().rposition(|few| *few).unwrap();
+    // Each of the three waits at most for those who were there before it, which is
+    // as many as have places and as many as wait for them.
+    let most = 3 * (2 * PLACES + 1);
+    assert!(last <= most, "the last of three came as number {last}");
+}

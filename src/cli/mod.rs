@@ -26,6 +26,10 @@ use clap::FromArgMatches;
 use args::{AuthCommand, Cli, Command, RegistryCommand};
 use exit::Exit;
 
+/// How many threads may wait for files, names and readers of lines. Each takes
+/// memory for some seconds after.
+const BLOCKING: usize = 64;
+
 /// Runs the program with the arguments of this process.
 pub fn run() -> ExitCode {
     // Answers `--help` and misuse itself, with exit code 2 for the latter.
@@ -39,6 +43,7 @@ pub fn run() -> ExitCode {
     crate::telemetry::init(cli.level(), cli.format(), colour, out);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING)
         .build();
     let exit = match runtime {
         Ok(runtime) => {

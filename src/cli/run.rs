@@ -54,7 +54,7 @@ impl Mode {
 pub(super) async fn once(cli: &Cli, arguments: &Once) -> Exit {
     let mode = match arguments.dry_run {
         false => Mode::Copy {
-            drain_timeout: arguments.drain_timeout,
+            drain_timeout: arguments.drain.drain_timeout,
         },
         true => Mode::Look {
             explain: false,

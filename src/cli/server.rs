@@ -75,8 +75,8 @@ async fn serve(path: Option<&Path>, arguments: &Server) -> Result<(), Exit> {
                 Err(told(Exit::Failed)(format!("the scheduler ended by a fault of our own: {why}")))
             }
         },
-        () = signals.overdue(arguments.drain_timeout) => {
-            let seconds = arguments.drain_timeout.as_secs_f64();
+        () = signals.overdue(arguments.drain.drain_timeout) => {
+            let seconds = arguments.drain.drain_timeout.as_secs_f64();
             tracing::warn!("what was under way did not end within {seconds} s, and was dropped: \
                             the next run sends what is missing");
             Ok(())

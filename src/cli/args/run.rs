@@ -67,15 +67,9 @@ pub(in crate::cli) enum OutputFormat {
     Jsonl,
 }
 
+/// How a command ends that copies.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Once {
-    #[command(flatten)]
-    pub(in crate::cli) run: RunArgs,
-
-    /// Write nothing: the same as `check`.
-    #[arg(long, env = "REGMIRROR_DRY_RUN")]
-    pub(in crate::cli) dry_run: bool,
-
+pub(in crate::cli) struct Drain {
     /// How long copies under way may go on after SIGINT or SIGTERM. What is
     /// not done by then is left for the next run.
     #[arg(
@@ -86,6 +80,19 @@ pub(in crate::cli) struct Once {
         env = "REGMIRROR_DRAIN_TIMEOUT"
     )]
     pub(in crate::cli) drain_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Once {
+    #[command(flatten)]
+    pub(in crate::cli) run: RunArgs,
+
+    /// Write nothing: the same as `check`.
+    #[arg(long, env = "REGMIRROR_DRY_RUN")]
+    pub(in crate::cli) dry_run: bool,
+
+    #[command(flatten)]
+    pub(in crate::cli) drain: Drain,
 }
 
 #[derive(Debug, Args)]

@@ -6,13 +6,16 @@
 mod access;
 pub mod demo;
 mod engine;
+mod metered;
 mod once;
+mod remote;
 mod serve;
 mod stores;
 
 pub use access::access;
 pub use engine::Mirror;
 pub use once::{Summary, check, run_once};
+pub use remote::{Answer, Remote};
 pub use serve::{Content, serve_registry};
 pub use stores::{OpenError, OpenStores};
 

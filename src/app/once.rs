@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::stores::OpenStores;
 use crate::config::Config;
 use crate::store::{Allowance, StoreError};
 use crate::sync::{
-    Audience, Checker, Executor, Job, Limits, Outcome, RunReport, TagReport, Tally, Totals,
+    Audience, Checker, Executor, Job, Limits, Outcome, RunId, RunReport, TagReport, Tally, Totals,
 };
 
 /// What a run of all jobs did, or would do.
@@ -77,8 +78,11 @@ async fn each_job(
     for (number, job) in config.jobs.iter().enumerate() {
         let (work, stores, stop) = (Arc::clone(&work), Arc::clone(stores), stop.clone());
         let (job, audience) = (job.clone(), audience.clone());
-        let task = tasks.spawn(async move { work.run(&job, &stores, &audience, &stop).await });
-        order.insert(task.id(), number);
+        let id = RunId::new();
+        let (span, known) = (span(&job.name, &id), id.clone());
+        let run = async move { work.run(id, &job, &stores, &audience, &stop).await };
+        let task = tasks.spawn(run.instrument(span));
+        order.insert(task.id(), (number, known));
     }
     let mut runs: Vec<(usize, RunReport)> = Vec::with_capacity(order.len());
     while let Some(ended) = tasks.join_next_with_id().await {
@@ -86,10 +90,12 @@ async fn each_job(
             Ok((id, report)) => (id, Some(report)),
             Err(panicked) => (panicked.id(), None),
         };
-        let number = order[&id];
+        let Some((number, run)) = order.remove(&id) else {
+            continue;
+        };
         let report = report.unwrap_or_else(|| {
             let outcome = Outcome::fault("it ended the job");
-            without_a_tag(&config.jobs[number], outcome, &audience)
+            without_a_tag(run, &config.jobs[number], outcome, &audience)
         });
         runs.push((number, report));
     }
@@ -109,6 +115,7 @@ async fn each_job(
 impl Work {
     async fn run(
         &self,
+        id: RunId,
         job: &Job,
         stores: &Arc<OpenStores>,
         audience: &Audience,
@@ -116,15 +123,20 @@ impl Work {
     ) -> RunReport {
         let stores = match stores.of(job) {
             Ok(stores) => stores,
-            Err(error) => return unopened(job, &error, audience),
+            Err(error) => return unopened(id, job, &error, audience),
         };
         let report = match self {
-            Self::Copy(executor) => executor.run(job, &stores, stop).await,
-            Self::Check(checker) => checker.run(job, stores.readers(), stop).await,
+            Self::Copy(executor) => executor.run_as(id, job, &stores, stop).await,
+            Self::Check(checker) => checker.run(id, job, stores.readers(), stop).await,
         };
         log(&report, stores.source.allowance());
         report
     }
+}
+
+/// What all lines say that a run logs.
+pub(super) fn span(job: &str, id: &RunId) -> tracing::Span {
+    tracing::info_span!("run", sync_job = job, run_id = %id)
 }
 
 pub(super) fn log(report: &RunReport, allowance: Allowance) {
@@ -138,7 +150,6 @@ pub(super) fn log(report: &RunReport, allowance: Allowance) {
         ..
     } = report.totals;
     tracing::info!(
-        sync_job = %report.job,
         copied,
         pending,
         unchanged,
@@ -151,15 +162,15 @@ pub(super) fn log(report: &RunReport, allowance: Allowance) {
     );
 }
 
-pub(super) fn unopened(job: &Job, error: &StoreError, audience: &Audience) -> RunReport {
-    let report = without_a_tag(job, Outcome::failed(error), audience);
+pub(super) fn unopened(id: RunId, job: &Job, error: &StoreError, audience: &Audience) -> RunReport {
+    let report = without_a_tag(id, job, Outcome::failed(error), audience);
     log(&report, Allowance::default());
     report
 }
 
 /// The report of a job that did not get to its first tag.
-fn without_a_tag(job: &Job, outcome: Outcome, audience: &Audience) -> RunReport {
-    let tally = Tally::begin(&job.name, audience);
+fn without_a_tag(id: RunId, job: &Job, outcome: Outcome, audience: &Audience) -> RunReport {
+    let tally = Tally::begin(&job.name, id, audience);
     tally.tag(TagReport {
         source: job.scope.source().to_string(),
         target: job.scope.target().to_string(),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::metered::Meters;
 use crate::config::{Config, Login};
 use crate::http::{Chunks, HostOptions, HttpClient, HttpError, RetryPolicy};
 use crate::layout::LayoutStore;
@@ -27,6 +28,7 @@ pub struct OpenStores {
     retry: RetryPolicy,
     cache: CacheLimits,
     blob_limit: u64,
+    meters: Meters,
     /// Those that are open. Clones share all that was learnt.
     open: Mutex<HashMap<Host, Registry>>,
     layouts: Mutex<HashMap<PathBuf, Arc<LayoutStore>>>,
@@ -71,9 +73,21 @@ impl OpenStores {
                     time,
                 }),
             blob_limit: config.blob_limit,
+            meters: Meters::default(),
             open: Mutex::default(),
             layouts: Mutex::default(),
         })
+    }
+
+    /// The same, with their requests counted.
+    pub(super) fn metered(self, meters: Meters) -> Self {
+        Self { meters, ..self }
+    }
+
+    /// The registries that are open.
+    pub(super) fn registries(&self) -> Vec<Registry> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().cloned().collect()
     }
 
     /// These stores, with those of `before` that are reached in the same way: what
@@ -176,6 +190,7 @@ impl OpenStores {
             keychain,
             &self.client,
             self.retry.clone(),
+            self.meters.of(host.as_str()),
         )
     }
 

@@ -2,8 +2,10 @@
 
 mod args;
 mod auth;
+mod board;
 mod ci;
 mod config;
+mod ctl;
 mod demo;
 mod exit;
 mod generate;
@@ -68,6 +70,8 @@ async fn dispatch(cli: &Cli) -> Exit {
     match &cli.command {
         Command::Once(arguments) => run::once(cli, arguments).await,
         Command::Server(arguments) => server::run(cli, arguments).await,
+        Command::Ctl(arguments) => ctl::run(arguments).await,
+        Command::Healthcheck(arguments) => ctl::healthcheck(arguments).await,
         Command::Check(arguments) => run::check(cli, arguments).await,
         Command::Config(arguments) => config::run(cli.config.as_deref(), arguments),
         Command::Auth(AuthCommand::Check(arguments)) => auth::run(cli, arguments).await,

@@ -200,7 +200,13 @@ impl Watch for Progress {
                     bars.remove(&bar);
                 }
             }
-            Event::Started { .. } | Event::Ended { .. } => {}
+            Event::Started { .. }
+            | Event::Held { .. }
+            | Event::Released { .. }
+            | Event::Placed(_)
+            | Event::Backup { .. }
+            | Event::Blob { .. }
+            | Event::Ended { .. } => {}
         }
     }
 }
@@ -240,6 +246,7 @@ fn one(size: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::RunId;
 
     #[tokio::test(start_paused = true)]
     async fn speed_is_that_of_the_last_seconds() {
@@ -292,7 +299,8 @@ mod tests {
             transfers: Mutex::default(),
             bars: None,
         };
-        progress.see(Event::Listed { job: "a", count: 7 });
+        let (job, run, count) = ("a", &RunId::new(), 7);
+        progress.see(Event::Listed { job, run, count });
         progress.see(Event::Sent {
             transfer: 1,
             bytes: 3000,

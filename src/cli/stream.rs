@@ -40,7 +40,7 @@ impl JsonLines {
 impl Watch for JsonLines {
     fn see(&self, event: Event<'_>) {
         match event {
-            Event::Tag { job, tag } => self.print(&Line::Tag(Tag::of(job, tag))),
+            Event::Tag { job, tag, .. } => self.print(&Line::Tag(Tag::of(job, tag))),
             Event::Ended { report } => {
                 let mut job = Job::from(report);
                 job.tags.clear();

@@ -122,9 +122,9 @@ impl Agenda {
         }
     }
 
-    /// The runs that are due at `now`, each job's once: what was missed while
-    /// nobody asked does not add up.
-    pub fn due(&mut self, now: DateTime<Utc>) -> Vec<(String, Call)> {
+    /// The runs that are due at `now`, and since when, each job's once: what was
+    /// missed while nobody asked does not add up.
+    pub fn due(&mut self, now: DateTime<Utc>) -> Vec<(String, Call, DateTime<Utc>)> {
         let turned_back = now < self.seen - TimeDelta::seconds(SLIP);
         self.seen = now;
         let local = self.local;
@@ -153,7 +153,7 @@ impl Agenda {
                     Call::Run
                 }
             };
-            calls.push((name.clone(), call));
+            calls.push((name.clone(), call, due));
         }
         calls
     }
@@ -209,6 +209,12 @@ impl Agenda {
         }
     }
 
+    /// The jobs there are.
+    pub fn jobs(&self) -> impl Iterator<Item = &str> {
+        let here = self.entries.iter().filter(|(_, entry)| !entry.leaving);
+        here.map(|(name, _)| name.as_str())
+    }
+
     /// Whether a job is paused.
     pub fn is_paused(&self, job: &str) -> bool {
         self.entries.get(job).is_some_and(|entry| entry.paused)
@@ -256,7 +262,7 @@ mod tests {
     /// The calls at a time, as text.
     fn calls(agenda: &mut Agenda, now: DateTime<Utc>) -> Vec<String> {
         let calls = agenda.due(now).into_iter();
-        let text = |(job, call)| match call {
+        let text = |(job, call, _)| match call {
             Call::Run => format!("{job} runs"),
             Call::Skip(Skip::StillRunning) => format!("{job} still runs"),
             Call::Skip(Skip::Paused) => format!("{job} is paused"),
@@ -379,7 +385,7 @@ mod tests {
             let mut running = std::collections::BTreeSet::new();
             for (seconds, end) in steps {
                 now += TimeDelta::seconds(seconds);
-                for (job, call) in agenda.due(now) {
+                for (job, call, _) in agenda.due(now) {
                     match call {
                         Call::Run => prop_assert!(running.insert(job)),
                         Call::Skip(_) => prop_assert!(running.contains(&job)),

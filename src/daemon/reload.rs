@@ -4,8 +4,13 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use super::board::Board;
+use super::supervisor::Command;
 
 use crate::config::{Config, ConfigError, MAX_SIZE};
 
@@ -40,6 +45,78 @@ impl Reloader {
         self.seen = now;
         Some(Config::read(&self.path))
     }
+}
+
+/// What there is to say of a configuration without schedules.
+pub const NO_SCHEDULE: &str = "no job has an `interval` or a `schedule`, so there is nothing to wait \
+                               for: give `defaults` one, or run `regmirror once`";
+
+/// Whoever asks for the configuration to be read again is told how many jobs it
+/// has, or why it cannot be used.
+pub type Asked = oneshot::Sender<Result<usize, String>>;
+
+impl Reloader {
+    /// Has the configuration read again when its content has changed, which is
+    /// looked for so often (never, with 0), and when somebody asks. One that cannot
+    /// be used is told of, and changes nothing. Never ends.
+    pub async fn run<T>(
+        mut self,
+        interval: Duration,
+        mut asked: mpsc::Receiver<Asked>,
+        commands: mpsc::Sender<Command>,
+        board: &Board,
+    ) -> T {
+        loop {
+            let asking = match interval {
+                Duration::ZERO => asked.recv().await,
+                interval => tokio::time::timeout(interval, asked.recv())
+                    .await
+                    .unwrap_or_default(),
+            };
+            let Some(read) = self.read(asking.is_some()) else {
+                continue;
+            };
+            let taken = take(read, &commands).await;
+            match &taken {
+                Ok((jobs, warnings)) => {
+                    for warning in warnings.lines() {
+                        tracing::warn!("{warning}");
+                    }
+                    tracing::info!(jobs, "the configuration was read again");
+                }
+                Err(why) => {
+                    board.rejected(why);
+                    for line in why.lines() {
+                        tracing::error!("{line}");
+                    }
+                    tracing::error!("the configuration cannot be used; the one before stays");
+                }
+            }
+            if let Some(asking) = asking {
+                // They may have gone.
+                let _ = asking.send(taken.map(|(jobs, _)| jobs));
+            }
+        }
+    }
+}
+
+/// Goes on with a configuration that was read: how many jobs it has, and what is
+/// odd about it.
+async fn take(
+    read: Result<Config, ConfigError>,
+    commands: &mpsc::Sender<Command>,
+) -> Result<(usize, String), String> {
+    let config = read.map_err(|error| error.to_string())?;
+    if config.schedules.is_empty() {
+        return Err(NO_SCHEDULE.to_owned());
+    }
+    let told = (config.jobs.len(), config.warnings.to_string());
+    let (sender, answer) = oneshot::channel();
+    let gone = "the scheduler has ended";
+    let sent = commands.send(Command::Reload(Box::new(config), sender));
+    sent.await.map_err(|_| gone.to_owned())?;
+    answer.await.map_err(|_| gone.to_owned())??;
+    Ok(told)
 }
 
 /// The hash of a file's content; `None` when it cannot be read.

@@ -12,11 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::agenda::{Agenda, Call, Skip, TriggerError};
+use super::agenda::{Agenda, Call, TriggerError};
+use super::board::Board;
 use super::clock::Clock;
 use crate::config::Config;
 use crate::schedule::local_zone;
-use crate::sync::{Job, RunReport};
+use crate::sync::{
+    Audience, Job, Outcome, PoolStatus, RunId, RunReport, TagReport, Tally, panic_text,
+};
+use crate::telemetry::metrics::Quota;
 
 /// How long nobody looks at the clock at most: it may have been set.
 const TICK: Duration = Duration::from_secs(10);
@@ -25,7 +29,7 @@ const TICK: Duration = Duration::from_secs(10);
 #[async_trait]
 pub trait Engine: Debug + Send + Sync + 'static {
     /// Runs a job once, and begins nothing more of it after `stop`.
-    async fn run(&self, job: &Job, stop: &CancellationToken) -> RunReport;
+    async fn run(&self, id: RunId, job: &Job, stop: &CancellationToken) -> RunReport;
 
     /// Goes on with the registries and limits of another configuration. Runs under
     /// way keep those that they began with.
@@ -35,8 +39,22 @@ pub trait Engine: Debug + Send + Sync + 'static {
     /// Why it cannot; it goes on as before then.
     fn configure(&self, config: &Config) -> Result<(), String>;
 
-    /// Tells of a due run that does not begin.
-    fn skipped(&self, job: &str, why: Skip);
+    /// How the pool stands.
+    fn pool(&self) -> PoolStatus;
+
+    /// What is known of the registries that were asked for something.
+    fn registries(&self) -> Vec<Known>;
+}
+
+/// What is known of a registry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// Its name.
+    pub registry: String,
+    /// For how long it asked to be left alone.
+    pub quiet: Option<Duration>,
+    /// What it said of its limit.
+    pub quota: Option<Quota>,
 }
 
 /// Why a run began.
@@ -56,15 +74,18 @@ pub enum Command {
     /// To go on with another configuration. The answer is why it cannot.
     Reload(Box<Config>, oneshot::Sender<Result<(), String>>),
     /// To run a job now.
-    Trigger(String, oneshot::Sender<Result<(), TriggerError>>),
-    /// To begin no run of a job until told otherwise, or to go on. The answer is
-    /// whether there is such a job.
-    Pause(String, bool, oneshot::Sender<bool>),
+    Trigger(String, oneshot::Sender<Result<RunId, TriggerError>>),
+    /// To begin no run of a job, or of any, until told otherwise, or to go on. The
+    /// answer is of how many jobs.
+    Pause(Option<String>, bool, oneshot::Sender<usize>),
+    /// To end a run when what is under way is done. The answer is whether it goes on.
+    Cancel(String, oneshot::Sender<bool>),
 }
 
 /// A run under way.
 #[derive(Debug)]
 struct Run {
+    id: RunId,
     job: String,
     kind: Kind,
     stop: CancellationToken,
@@ -75,6 +96,7 @@ struct Run {
 pub struct Supervisor {
     clock: Arc<dyn Clock>,
     engine: Arc<dyn Engine>,
+    board: Arc<Board>,
     agenda: Agenda,
     jobs: BTreeMap<String, Arc<Job>>,
     tasks: JoinSet<RunReport>,
@@ -82,12 +104,19 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor of the jobs of `config`, none of which runs yet.
-    pub fn new(config: &Config, engine: Arc<dyn Engine>, clock: Arc<dyn Clock>) -> Self {
+    /// A supervisor of the jobs of `config`, none of which runs yet. It tells the
+    /// board what it does.
+    pub fn new(
+        config: &Config,
+        engine: Arc<dyn Engine>,
+        board: Arc<Board>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let mut supervisor = Self {
             agenda: Agenda::new(local_zone(), clock.now()),
             clock,
             engine,
+            board,
             jobs: BTreeMap::new(),
             tasks: JoinSet::new(),
             runs: HashMap::new(),
@@ -102,10 +131,11 @@ impl Supervisor {
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
         let names: Vec<String> = self.jobs.keys().cloned().collect();
         for name in names {
-            self.begin(&name, Kind::First);
+            self.begin(&name, Kind::First, None);
         }
         loop {
             let now = self.clock.now();
+            self.board.ticked(now);
             self.begin_due(now);
             let wait = self.wait(now);
             let clock = Arc::clone(&self.clock);
@@ -117,6 +147,7 @@ impl Supervisor {
                 () = clock.wait(wait) => {}
             }
         }
+        self.board.drains();
         for run in self.runs.values() {
             run.stop.cancel();
         }
@@ -133,18 +164,21 @@ impl Supervisor {
     }
 
     fn begin_due(&mut self, now: DateTime<Utc>) {
-        for (name, call) in self.agenda.due(now) {
+        for (name, call, due) in self.agenda.due(now) {
+            self.board.scheduled(&name, &self.agenda);
             match call {
-                Call::Run => self.begin(&name, Kind::Scheduled),
-                Call::Skip(why) => self.engine.skipped(&name, why),
+                Call::Run => drop(self.begin(&name, Kind::Scheduled, Some(due))),
+                Call::Skip(why) => self.board.skipped(&name, why),
             }
         }
     }
 
-    fn begin(&mut self, name: &str, kind: Kind) {
+    fn begin(&mut self, name: &str, kind: Kind, due: Option<DateTime<Utc>>) -> RunId {
+        let id = RunId::new();
         let Some(job) = self.jobs.get(name) else {
-            return;
+            return id;
         };
+        self.board.began(name, &id, kind, due);
         // A run brings all that a first pass would.
         let first = |run: &&Run| run.job == name && run.kind == Kind::First;
         if let Some(run) = self.runs.values().find(first) {
@@ -159,29 +193,30 @@ impl Supervisor {
             }
             Kind::Scheduled | Kind::Triggered => Arc::clone(job),
         };
-        let token = stop.clone();
+        let (token, named) = (stop.clone(), id.clone());
         let task = self
             .tasks
-            .spawn(async move { engine.run(&job, &token).await });
+            .spawn(async move { engine.run(named, &job, &token).await });
         let run = Run {
+            id: id.clone(),
             job: name.to_owned(),
             kind,
             stop,
         };
         self.runs.insert(task.id(), run);
+        id
     }
 
     fn ended(&mut self, ended: Result<(Id, RunReport), JoinError>) {
-        let (id, panic) = match ended {
-            Ok((id, _)) => (id, None),
-            Err(error) => (error.id(), Some(error)),
+        let (id, report) = match ended {
+            Ok((id, report)) => (id, Ok(report)),
+            Err(error) => (error.id(), Err(error)),
         };
         let Some(run) = self.runs.remove(&id) else {
             return;
         };
-        if let Some(error) = panic {
-            tracing::error!(sync_job = %run.job, %error, "a run ended by a fault of our own");
-        }
+        let report = report.unwrap_or_else(|error| panicked(&run, error));
+        self.board.ended(&run.job, run.kind, &report);
         if run.kind != Kind::First {
             self.agenda.ended(&run.job);
         }
@@ -199,13 +234,28 @@ impl Supervisor {
             }
             Command::Trigger(name, answer) => {
                 let done = self.agenda.trigger(&name);
-                if done.is_ok() {
-                    self.begin(&name, Kind::Triggered);
-                }
+                let done = done.map(|()| self.begin(&name, Kind::Triggered, None));
                 let _ = answer.send(done);
             }
             Command::Pause(name, paused, answer) => {
-                let _ = answer.send(self.agenda.pause(&name, paused));
+                let named = |job: &&str| name.as_ref().is_none_or(|name| name == job);
+                let jobs = self.agenda.jobs().filter(named).map(str::to_owned);
+                let jobs: Vec<String> = jobs.collect();
+                for job in &jobs {
+                    self.agenda.pause(job, paused);
+                    self.board.paused(job, paused);
+                    tracing::info!(sync_job = %job, paused, "somebody asked for it");
+                }
+                let _ = answer.send(jobs.len());
+            }
+            Command::Cancel(id, answer) => {
+                let mut runs = self.runs.values();
+                let run = runs.find(|run| run.id.as_str() == id);
+                if let Some(run) = run {
+                    tracing::info!(sync_job = %run.job, run_id = %run.id, "somebody cancelled it");
+                    run.stop.cancel();
+                }
+                let _ = answer.send(run.is_some());
             }
         }
     }
@@ -218,6 +268,12 @@ impl Supervisor {
             (job.name.as_str(), schedule)
         });
         self.agenda.set(schedules, self.clock.now(), fastrand::f64);
+        self.board.configured(config, &self.agenda);
+        for job in &config.jobs {
+            if self.board.was_paused(&job.name) {
+                self.agenda.pause(&job.name, true);
+            }
+        }
         let jobs = config.jobs.iter();
         self.jobs = jobs
             .map(|job| (job.name.clone(), Arc::new(job.clone())))
@@ -230,6 +286,23 @@ impl Supervisor {
     }
 }
 
+/// What there is to say of a run that ended by a panic.
+fn panicked(run: &Run, error: JoinError) -> RunReport {
+    let said = match error.try_into_panic() {
+        Ok(panic) => panic_text(&*panic).to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let Run { id, job, .. } = run;
+    tracing::error!(sync_job = %job, run_id = %id, "a run ended by a fault of our own: {said}");
+    let tally = Tally::begin(job, id.clone(), &Audience::default());
+    tally.tag(TagReport {
+        source: job.clone(),
+        target: String::new(),
+        outcome: Outcome::fault(&said),
+    });
+    tally.end(false)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -237,7 +310,8 @@ mod tests {
     use tokio::sync::{Notify, watch};
 
     use super::*;
-    use crate::sync::{Audience, Tally};
+    use crate::report::{JobState, RunResult};
+    use crate::telemetry::metrics::{BuildInfo, Metrics};
 
     /// A clock that tests move.
     #[derive(Debug)]
@@ -270,7 +344,7 @@ mod tests {
 
     #[async_trait]
     impl Engine for Told {
-        async fn run(&self, job: &Job, stop: &CancellationToken) -> RunReport {
+        async fn run(&self, id: RunId, job: &Job, stop: &CancellationToken) -> RunReport {
             let kind = if job.policy.missing_only {
                 "looks for what is missing"
             } else {
@@ -287,7 +361,7 @@ mod tests {
                 () = stop.cancelled() => "stopped",
             };
             self.told.send(format!("{} {word}", job.name)).unwrap();
-            Tally::begin(&job.name, &Audience::default()).end(false)
+            Tally::begin(&job.name, id, &Audience::default()).end(stop.is_cancelled())
         }
 
         fn configure(&self, config: &Config) -> Result<(), String> {
@@ -297,14 +371,23 @@ mod tests {
             }
         }
 
-        fn skipped(&self, job: &str, why: Skip) {
-            self.told.send(format!("{job} skipped: {why:?}")).unwrap();
+        fn pool(&self) -> PoolStatus {
+            PoolStatus {
+                places: 1,
+                busy: 0,
+                waiting: 0,
+            }
+        }
+
+        fn registries(&self) -> Vec<Known> {
+            Vec::new()
         }
     }
 
     struct Bench {
         clock: Arc<Moved>,
         engine: Arc<Told>,
+        board: Arc<Board>,
         told: mpsc::UnboundedReceiver<String>,
         commands: mpsc::Sender<Command>,
         stop: CancellationToken,
@@ -335,9 +418,16 @@ mod tests {
                 go: Notify::new(),
                 panics: Mutex::default(),
             });
+            let metrics = Metrics::new(&BuildInfo {
+                version: "1",
+                revision: "2",
+                rustc_version: "3",
+            });
+            let board = Arc::new(Board::new(Arc::new(metrics), Arc::clone(&clock) as _));
             let supervisor = Supervisor::new(
                 &config(jobs, 4),
                 Arc::clone(&engine) as _,
+                Arc::clone(&board),
                 Arc::clone(&clock) as _,
             );
             let (commands, receiver) = mpsc::channel(4);
@@ -347,6 +437,7 @@ mod tests {
             Self {
                 clock,
                 engine,
+                board,
                 told,
                 commands,
                 stop,
@@ -371,6 +462,30 @@ mod tests {
             }
             told.sort();
             assert_eq!(told, lines);
+        }
+
+        /// Waits until the board shows something of a job.
+        async fn shows(&self, job: &str, what: impl Fn(&crate::report::JobStatus) -> bool) {
+            let mut changes = self.board.changes();
+            let shown = changes.wait_for(|_| self.board.job(job).is_some_and(|job| what(&job)));
+            let shown = tokio::time::timeout(Duration::from_secs(10), shown).await;
+            let now = self.board.job(job);
+            shown
+                .unwrap_or_else(|_| panic!("the board shows {now:?}"))
+                .unwrap();
+        }
+
+        /// Waits until something is so that the board tells of.
+        async fn until(&self, so: impl Fn(&Self) -> bool) {
+            let mut changes = self.board.changes();
+            let limit = Duration::from_secs(10);
+            let so = tokio::time::timeout(limit, changes.wait_for(|_| so(self))).await;
+            so.expect("it is so in time").unwrap();
+        }
+
+        fn metric(&self, line: &str) -> bool {
+            let text = self.board.metrics().text();
+            text.lines().any(|known| known == line)
         }
 
         async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> T {
@@ -406,7 +521,14 @@ mod tests {
         bench.move_to("2026-11-24T03:00:00Z");
         bench.expect(&["a runs", "a stopped"]).await;
         bench.move_to("2026-11-24T04:00:00Z");
-        bench.expect(&["a skipped: StillRunning"]).await;
+        let skipped =
+            "regmirror_sync_runs_skipped_total{reason=\"still_running\",sync_job=\"a\"} 1";
+        bench
+            .shows("a", |job| {
+                job.next_run.as_deref() == Some("2026-11-24T05:00:00.000Z")
+            })
+            .await;
+        bench.until(|bench| bench.metric(skipped)).await;
         bench.engine.go.notify_waiters();
         bench.expect(&["a done"]).await;
         bench.move_to("2026-11-24T05:00:00Z");
@@ -420,31 +542,49 @@ mod tests {
         *bench.engine.panics.lock().unwrap() = true;
         bench.move_to("2026-11-24T03:00:00Z");
         bench.expect(&["a runs", "a stopped"]).await;
+        bench.shows("a", |job| job.state == JobState::Failing).await;
+        let error = bench.board.job("a").unwrap().last_run.unwrap().error;
+        assert!(error.unwrap().contains("a fault"));
+        let failed = "regmirror_sync_runs_total{result=\"failure\",sync_job=\"a\"} 1";
+        assert!(bench.metric(failed));
         bench.move_to("2026-11-24T04:00:00Z");
         bench.expect(&["a runs"]).await;
     }
 
     #[tokio::test]
-    async fn somebody_may_ask_for_a_run_and_for_none() {
+    async fn somebody_may_ask_for_a_run_for_its_end_and_for_none() {
         let mut bench = Bench::new(&[("a", "0 * * * *")], "2026-11-24T02:59:00Z");
         bench.expect(&["a looks for what is missing"]).await;
         let trigger = |name: &str| {
             let name = name.to_owned();
             |answer| Command::Trigger(name, answer)
         };
-        assert_eq!(bench.ask(trigger("a")).await, Ok(()));
+        let id = bench.ask(trigger("a")).await.unwrap();
         bench.expect(&["a runs", "a stopped"]).await;
         assert_eq!(bench.ask(trigger("a")).await, Err(TriggerError::Running));
         assert_eq!(bench.ask(trigger("b")).await, Err(TriggerError::Unknown));
-        bench.engine.go.notify_waiters();
-        bench.expect(&["a done"]).await;
-        assert!(
-            bench
-                .ask(|answer| Command::Pause("a".to_owned(), true, answer))
-                .await
+        let cancel = |id: String| |answer| Command::Cancel(id, answer);
+        assert!(!bench.ask(cancel("another".to_owned())).await);
+        assert!(bench.ask(cancel(id.to_string())).await);
+        bench.expect(&["a stopped"]).await;
+        bench.shows("a", |job| job.state == JobState::Ok).await;
+        let last = bench.board.job("a").unwrap().last_run.unwrap();
+        assert_eq!(
+            (last.run_id, last.result),
+            (id.to_string(), RunResult::Canceled)
         );
+        assert_eq!(bench.board.run(id.as_str()).unwrap().job.sync_job, "a");
+
+        let pause = |name: Option<&str>| {
+            let name = name.map(str::to_owned);
+            |answer| Command::Pause(name, true, answer)
+        };
+        assert_eq!(bench.ask(pause(Some("b"))).await, 0);
+        assert_eq!(bench.ask(pause(None)).await, 1);
         bench.move_to("2026-11-24T03:00:00Z");
-        bench.expect(&["a skipped: Paused"]).await;
+        let skipped = "regmirror_sync_runs_skipped_total{reason=\"paused\",sync_job=\"a\"} 1";
+        bench.until(|bench| bench.metric(skipped)).await;
+        assert_eq!(bench.board.job("a").unwrap().state, JobState::Paused);
     }
 
     #[tokio::test]

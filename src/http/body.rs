@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
+
+use super::meter::Sending;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -27,7 +29,11 @@ pub struct Streamed {
 /// Who keeps whom waiting while a body is sent. There is no limit on the
 /// whole, for a blob may be of any size and a line of any speed.
 #[derive(Debug)]
-pub(super) struct Progress(Mutex<Phase>);
+pub(super) struct Progress {
+    phase: Mutex<Phase>,
+    /// What counts the bytes; there is none before the host is given the body.
+    sending: OnceLock<Sending>,
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
@@ -41,7 +47,9 @@ enum Phase {
 
 impl Progress {
     /// The host is given the body now, and no sooner.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin(&self, sending: Sending) {
+        // Each body passes once.
+        let _ = self.sending.set(sending);
         self.enter(Phase::Taken(Instant::now()));
     }
 
@@ -49,7 +57,7 @@ impl Progress {
     /// was there to be taken, or has not answered `closing` after the last byte.
     pub(super) async fn stalled(&self, idle: Duration, closing: Duration) -> String {
         loop {
-            let phase = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let phase = *self.phase.lock().unwrap_or_else(PoisonError::into_inner);
             let left = match phase {
                 Phase::Taken(since) => idle.checked_sub(since.elapsed()),
                 Phase::Complete(since) => closing.checked_sub(since.elapsed()),
@@ -70,7 +78,7 @@ impl Progress {
     }
 
     fn enter(&self, phase: Phase) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 }
 
@@ -84,7 +92,10 @@ pub fn exact_body<E>(stream: BoxStream<'static, Result<Bytes, E>>, length: u64) 
 where
     E: Into<BoxError> + Send + 'static,
 {
-    let progress = Arc::new(Progress(Mutex::new(Phase::Source)));
+    let progress = Arc::new(Progress {
+        phase: Mutex::new(Phase::Source),
+        sending: OnceLock::new(),
+    });
     let body = reqwest::Body::wrap(Exact {
         // reqwest asks for `Sync`, which a boxed stream is not. Nobody waits
         // for this lock: `poll_frame` has the body for itself.
@@ -158,6 +169,11 @@ impl<E: Into<BoxError>> Body for Exact<E> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = self.poll_piece(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let (Some(piece), Some(sending)) = (frame.data_ref(), self.progress.sending.get())
+        {
+            sending.sent(piece.len());
+        }
         self.progress.enter(match &polled {
             Poll::Pending => Phase::Source,
             Poll::Ready(Some(Ok(_))) if !self.is_drained() => Phase::Taken(Instant::now()),

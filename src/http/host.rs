@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 
 use super::error::transport;
 use super::guard::{Reach, literal};
+use super::meter::{Brake, Flight, Meter, Setback, Traffic};
 use super::tls::Trust;
 use super::{
     HostOptions, HttpClient, HttpError, Request, Response, RetryPolicy, Trail, Verdict,
@@ -52,6 +53,7 @@ pub struct HostClient {
     trust: Trust,
     idle: Duration,
     policy: RetryPolicy,
+    meter: Arc<dyn Meter>,
     state: Arc<HostState>,
 }
 
@@ -120,8 +122,21 @@ impl HostClient {
             trust: options.trust(),
             idle: options.idle,
             policy,
+            meter: Arc::new(()),
             state: HostState::new(options.concurrent.max(1), options.spacing),
         }
+    }
+
+    /// The same host, whose requests are counted by `meter`, as are those to hosts
+    /// that it leads to.
+    #[must_use]
+    pub fn metered(self, meter: Arc<dyn Meter>) -> Self {
+        Self { meter, ..self }
+    }
+
+    /// What counts its requests.
+    pub fn meter(&self) -> &dyn Meter {
+        &*self.meter
     }
 
     /// Another host that this one led to, such as the storage behind it: the
@@ -193,7 +208,9 @@ impl HostClient {
             Class::Read => &self.state.reads,
             Class::Write => &self.state.writes,
         };
+        let began = Instant::now();
         let permit = Arc::clone(semaphore).acquire_owned().await;
+        self.waited(Brake::Concurrency, began);
         Permit {
             _permit: permit.expect("the semaphores are never closed"),
         }
@@ -231,17 +248,23 @@ impl HostClient {
                 attempts: attempt,
                 elapsed: began.elapsed(),
             };
-            let (verdict, shared, cause) = match &sent {
+            let (verdict, setback, cause) = match &sent {
                 Ok(response) => {
                     let status = response.status();
                     let verdict = verdict_of_status(status, response.headers(), SystemTime::now());
-                    // These speak for the whole host, not for this request.
-                    let busy = status == StatusCode::TOO_MANY_REQUESTS
-                        || status == StatusCode::SERVICE_UNAVAILABLE;
-                    (verdict, busy, status.to_string())
+                    let setback = match status {
+                        StatusCode::TOO_MANY_REQUESTS => Setback::RateLimited,
+                        _ => Setback::Server,
+                    };
+                    (verdict, setback, status.to_string())
                 }
-                Err((cause, verdict)) => (*verdict, false, cause.clone()),
+                Err((cause, verdict)) => (*verdict, setback_of(cause), cause.clone()),
             };
+            // These speak for the whole host, not for this request.
+            let shared = sent.as_ref().is_ok_and(|response| {
+                let status = response.status();
+                status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE
+            });
             if let Verdict::After(wait) = verdict {
                 self.state.leave_alone(Instant::now() + wait);
             }
@@ -260,6 +283,7 @@ impl HostClient {
                 "trying again: {cause}",
             );
             drop(sent);
+            self.meter.note(Traffic::Retried(setback));
             let until = Instant::now() + delay;
             if shared {
                 self.state.leave_alone(until);
@@ -301,6 +325,7 @@ impl HostClient {
 
     /// Waits out what the host asked for; others may have been told meanwhile.
     async fn wait_for_turn(&self) -> Result<(), HttpError> {
+        let began = Instant::now();
         while let Some(until) = self.state.not_before() {
             let wait = until - Instant::now();
             if wait > self.policy.patience {
@@ -311,7 +336,15 @@ impl HostClient {
         if let Some(slot) = self.state.slot() {
             sleep_until(slot).await;
         }
+        self.waited(Brake::RateLimit, began);
         Ok(())
+    }
+
+    fn waited(&self, why: Brake, since: Instant) {
+        let time = since.elapsed();
+        if !time.is_zero() {
+            self.meter.note(Traffic::Waited(why, time));
+        }
     }
 
     /// One attempt; the inner error is a failure of the transport.
@@ -324,8 +357,9 @@ impl HostClient {
         let client = self.client.pool(&request.url, &trust, reach)?;
         let began = Instant::now();
         let (built, progress) = request.build()?;
+        let flight = Flight::begin(&self.meter, request.operation);
         if let Some(progress) = &progress {
-            progress.begin();
+            progress.begin(flight.sending());
         }
         let executed = client.execute(built);
         let closing = request.closing(self.idle);
@@ -344,21 +378,35 @@ impl HostClient {
         let sent = tokio::select! {
             biased;
             sent = executed => match sent {
-                Ok(answer) => Ok(Response::new(answer, self.idle)),
-                Err(error) => Err(transport(error, &request.url)?),
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(transport(error, &request.url)),
             },
-            cause = kept_waiting => Err((cause, Verdict::Transient)),
+            cause = kept_waiting => Err(Ok((cause, Verdict::Transient))),
+        };
+        let status = sent.as_ref().ok().map(reqwest::Response::status);
+        flight.answered(&request.method, status, began.elapsed());
+        let sent = match sent {
+            Ok(answer) => Ok(Response::new(answer, flight, self.idle)),
+            Err(failed) => Err(failed?),
         };
         debug!(
             http.method = %request.method,
             http.host = request.url.host_str(),
             http.path = request.url.path(),
             http.attempt = attempt,
-            http.status = sent.as_ref().ok().map(|response| response.status().as_u16()),
+            http.status = status.map(|status| status.as_u16()),
             http.ms = began.elapsed().as_millis(),
             "request",
         );
         Ok(sent)
+    }
+}
+
+/// What a failure of the transport was.
+fn setback_of(cause: &str) -> Setback {
+    match cause.contains("timed out") || cause.contains("no progress") {
+        true => Setback::Timeout,
+        false => Setback::Connection,
     }
 }
 
@@ -444,7 +492,7 @@ mod tests {
             ..HostOptions::new("").with_tls(Tls::Disabled)
         };
         let host = HostClient::new(&client, url.clone(), &options, RetryPolicy::default());
-        let mut request = put(Request::new(Method::PUT, url).once());
+        let mut request = put(Request::new("test", Method::PUT, url).once());
         let began = Instant::now();
         let sent = host.send(&mut request).await;
         drop(server);

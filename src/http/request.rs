@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::body::{Progress, held_body};
 use super::error::causes;
+use super::meter::Flight;
 use super::{HttpError, Streamed};
 
 /// How long a body that is read into memory may take in all. Such bodies are
@@ -29,6 +30,8 @@ const CLOSING: Duration = Duration::from_secs(15 * 60);
 
 /// A request that has not been sent.
 pub struct Request {
+    /// What it is for, as it is counted.
+    pub operation: &'static str,
     /// The method.
     pub method: Method,
     /// The whole URL.
@@ -81,9 +84,10 @@ impl fmt::Debug for Payload {
 }
 
 impl Request {
-    /// A request without headers and body.
-    pub fn new(method: Method, url: Url) -> Self {
+    /// A request without headers and body, counted as an `operation`.
+    pub fn new(operation: &'static str, method: Method, url: Url) -> Self {
         Self {
+            operation,
             method,
             url,
             headers: HeaderMap::new(),
@@ -206,6 +210,7 @@ impl fmt::Display for Trail {
 /// An answer, of which the body is still to come.
 pub struct Response {
     inner: reqwest::Response,
+    flight: Flight,
     trail: Trail,
     /// How long the next piece of the body may keep one waiting.
     idle: Duration,
@@ -227,9 +232,10 @@ impl fmt::Debug for Response {
 }
 
 impl Response {
-    pub(super) fn new(inner: reqwest::Response, idle: Duration) -> Self {
+    pub(super) fn new(inner: reqwest::Response, flight: Flight, idle: Duration) -> Self {
         Self {
             inner,
+            flight,
             trail: Trail::default(),
             idle,
             peeked: VecDeque::new(),
@@ -379,7 +385,10 @@ impl Response {
             trail: Trail::default(),
         };
         match timeout(self.idle, self.inner.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Ok(chunk)) => {
+                self.flight.received(chunk.as_ref().map_or(0, Bytes::len));
+                Ok(chunk)
+            }
             Ok(Err(error)) => Err(failed(causes(&error.without_url()))),
             Err(elapsed) => Err(failed(format!(
                 "no byte for {} s: operation timed out ({})",
@@ -395,11 +404,12 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::http::HostOptions;
+    use crate::http::{HostOptions, Meter};
 
     fn of_body(body: reqwest::Body) -> Response {
         let answer = http::Response::new(body).into();
-        Response::new(answer, HostOptions::IDLE)
+        let meter: Arc<dyn Meter> = Arc::new(());
+        Response::new(answer, Flight::begin(&meter, "test"), HostOptions::IDLE)
     }
 
     /// An answer of which a byte comes every 3 seconds.

@@ -9,6 +9,7 @@ use super::auth::Scopes;
 use super::client::{Inner, Redirects};
 use super::download;
 use super::failure::Failure;
+use super::operation::BLOB;
 use super::seam::driven;
 use crate::http::{Class, Permit, Request};
 use crate::oci::{Descriptor, Digest, Repository};
@@ -36,7 +37,7 @@ impl Inner {
         blob: &Descriptor,
     ) -> Result<bool, Failure> {
         let url = self.url(repo, &format!("blobs/{}", blob.digest))?;
-        let request = Request::new(Method::HEAD, url);
+        let request = Request::new(BLOB, Method::HEAD, url);
         let scopes = Scopes::pull(repo);
         let response = self
             .send_with(permit, request, &scopes, Redirects::Anywhere)
@@ -72,7 +73,7 @@ impl Inner {
         repo: &Repository,
         digest: &Digest,
     ) -> Result<(), Failure> {
-        self.delete(repo, &format!("blobs/{digest}")).await
+        self.delete(BLOB, repo, &format!("blobs/{digest}")).await
     }
 }
 

@@ -10,14 +10,15 @@ use reqwest::{Method, StatusCode, Url};
 use super::auth::{Authorizer, Keychain, Scopes};
 use super::cache::{Cache, CacheLimits};
 use super::failure::Failure;
-use super::ledger::Ledger;
+use super::ledger::{LastQuota, Ledger};
 use super::links::{resolve, same_origin};
+use super::operation;
 use super::referrers::Fallbacks;
 use super::upload::Sessions;
 use super::warnings::Warnings;
 use crate::http::{
-    Chunks, Class, HostClient, HostOptions, HttpClient, Permit, Request, Response, RetryPolicy,
-    retry_after,
+    Chunks, Class, HostClient, HostOptions, HttpClient, Meter, Permit, Request, Response,
+    RetryPolicy, Setback, Traffic, retry_after,
 };
 use crate::oci::{Host, Repository, TagOrDigest};
 use crate::store::{ErrorKind, StoreError};
@@ -93,10 +94,12 @@ impl Registry {
         client: &HttpClient,
         retry: RetryPolicy,
     ) -> Result<Self, StoreError> {
-        Self::special(host, options, Options::default(), credential, client, retry)
+        let (special, meter) = (Options::default(), Arc::new(()));
+        Self::special(host, options, special, credential, client, retry, meter)
     }
 
-    /// As [`new`](Self::new), a registry with something special about it.
+    /// As [`new`](Self::new), a registry with something special about it, whose
+    /// requests are counted by `meter`.
     ///
     /// # Errors
     ///
@@ -108,6 +111,7 @@ impl Registry {
         credential: impl Into<Keychain>,
         client: &HttpClient,
         retry: RetryPolicy,
+        meter: Arc<dyn Meter>,
     ) -> Result<Self, StoreError> {
         let base = options.url().and_then(|root| root.join("v2/").ok());
         let base = base.ok_or_else(|| {
@@ -115,7 +119,7 @@ impl Registry {
             StoreError::new(ErrorKind::Malformed, "use", subject)
                 .because("expected host or host:port")
         })?;
-        let http = HostClient::new(client, base.clone(), options, retry);
+        let http = HostClient::new(client, base.clone(), options, retry).metered(meter);
         let auth = Authorizer::new(
             host.clone(),
             credential.into(),
@@ -148,7 +152,7 @@ impl Registry {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let inner = &self.inner;
         let failed = |failure: Failure| failure.at("reach registry", inner.name.as_str());
-        let request = Request::new(Method::GET, inner.base.clone());
+        let request = Request::new(operation::PING, Method::GET, inner.base.clone());
         let (response, _permit) = inner
             .send(request, &Scopes::none(), Redirects::Within)
             .await
@@ -177,6 +181,11 @@ impl Registry {
         let (credential, origin) =
             found.map_err(|failure| failure.at("find a credential for", inner.name.as_str()))?;
         Ok((credential.to_string(), origin))
+    }
+
+    /// What the registry said last of how many images may be pulled.
+    pub fn quota(&self) -> Option<LastQuota> {
+        self.inner.ledger.quota()
     }
 
     /// What the registry wanted people to be told so far (`Warning` headers),
@@ -362,9 +371,15 @@ impl Inner {
             self.warnings.note(self.name(), response.headers());
             self.ledger
                 .note(self.name(), response.status(), response.headers());
-            if let Some(response) = sign_in.judge(response).await? {
-                return self.unless_limited(response).await;
+            let judged = sign_in.judge(response).await;
+            if let Some(response) = judged.inspect_err(|failure| self.refused(failure, scopes))? {
+                let response = self.unless_limited(response).await?;
+                if response.status() == StatusCode::FORBIDDEN && !self.is_anonymous() {
+                    self.http.meter().note(Traffic::Refused);
+                }
+                return Ok(response);
             }
+            self.http.meter().note(Traffic::Retried(Setback::Auth));
             if !request.is_replayable() {
                 // The body has passed. Whoever has it can send it again, and
                 // there is a fresh token for that now.
@@ -375,6 +390,14 @@ impl Inner {
                 failure.status = Some(StatusCode::UNAUTHORIZED);
                 return Err(failure);
             }
+        }
+    }
+
+    /// Counts a credential that was refused. That one does not do for a mount is
+    /// found out by asking.
+    fn refused(&self, failure: &Failure, scopes: &Scopes) {
+        if failure.kind == ErrorKind::Denied && !scopes.is_for_mount() && !self.is_anonymous() {
+            self.http.meter().note(Traffic::Refused);
         }
     }
 

@@ -11,6 +11,7 @@ use tracing::debug;
 use super::auth::Scopes;
 use super::client::{Inner, Redirects};
 use super::failure::Failure;
+use super::operation::BLOB;
 use crate::http::{Class, HttpError, Permit, Request};
 use crate::oci::{Descriptor, Repository};
 use crate::store::{BlobStream, ErrorKind, StoreError};
@@ -142,7 +143,7 @@ impl Download {
         let url = self
             .registry
             .url(&self.repo, &format!("blobs/{}", self.blob.digest))?;
-        let mut request = Request::new(Method::GET, url);
+        let mut request = Request::new(BLOB, Method::GET, url);
         if offset > 0 {
             let range = HeaderValue::try_from(format!("bytes={offset}-"))
                 .expect("digits may stand in a header");

@@ -30,9 +30,27 @@ struct Entry {
 struct Told {
     remaining: u64,
     limit: Option<u64>,
+    window: Option<Duration>,
+    /// When it was said.
+    at: Instant,
     /// The end of the window at the latest: it was under way when it was first
     /// heard of.
     ends: Option<Instant>,
+}
+
+/// What a registry said last of how many images may be pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastQuota {
+    /// So many are left.
+    pub remaining: u64,
+    /// Out of so many, if it said.
+    pub limit: Option<u64>,
+    /// In so much time, if it said.
+    pub window: Option<Duration>,
+    /// There are more by then at the latest.
+    pub renewed: Option<Instant>,
+    /// When it said so.
+    pub observed: Instant,
 }
 
 /// A number of pulls and the window that it is for: `20;w=21600`.
@@ -78,6 +96,18 @@ impl Ledger {
         }
     }
 
+    /// What was said last, whether it still holds or not.
+    pub(super) fn quota(&self) -> Option<LastQuota> {
+        let told = self.lock().told?;
+        Some(LastQuota {
+            remaining: told.remaining,
+            limit: told.limit,
+            window: told.window,
+            renewed: told.ends,
+            observed: told.at,
+        })
+    }
+
     /// What is left, as far as that is known and still holds.
     pub(super) fn pulls(&self) -> Option<Pulls> {
         let now = Instant::now();
@@ -115,6 +145,8 @@ fn told(before: Option<Told>, seen: Quota, limit: Option<u64>, now: Instant) -> 
     Told {
         remaining: seen.pulls,
         limit: limit.or(same.and_then(|before| before.limit)),
+        window: seen.window.or(same.and_then(|before| before.window)),
+        at: now,
         ends: ends.or_else(|| now.checked_add(seen.window?)),
     }
 }

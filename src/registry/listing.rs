@@ -17,6 +17,7 @@ use super::auth::Scopes;
 use super::client::{Inner, Redirects};
 use super::failure::Failure;
 use super::links::next_page;
+use super::operation::{CATALOG, TAGS};
 use super::seam::driven;
 use crate::http::{Request, Response, printable};
 use crate::oci::{Repository, Tag};
@@ -45,6 +46,7 @@ struct Reading<T> {
     registry: Arc<Inner>,
     scopes: Scopes,
     member: &'static str,
+    operation: &'static str,
     /// The next page, if there is one.
     next: Option<Url>,
     /// Whether `next` is a guess, made from the last name.
@@ -68,7 +70,7 @@ impl Inner {
         let first = self.url(repo, &format!("tags/list?n={PAGE}"));
         let subject = self.repository(repo);
         let error = move |failure: Failure| failure.at("list the tags of", subject.clone());
-        self.list(first, "tags", Scopes::pull(repo), error)
+        self.list(first, ("tags", TAGS), Scopes::pull(repo), error)
     }
 
     pub(super) fn repositories(self: Arc<Self>) -> Listing<'static, Repository> {
@@ -86,13 +88,13 @@ impl Inner {
             };
             failure.at("list the repositories of", inner.name())
         };
-        self.list(first, "repositories", Scopes::catalog(), error)
+        self.list(first, ("repositories", CATALOG), Scopes::catalog(), error)
     }
 
     fn list<T>(
         self: Arc<Self>,
         first: Result<Url, Failure>,
-        member: &'static str,
+        (member, operation): (&'static str, &'static str),
         scopes: Scopes,
         error: impl Fn(Failure) -> StoreError + Send + Sync + Clone + 'static,
     ) -> Listing<'static, T>
@@ -107,6 +109,7 @@ impl Inner {
             registry: self,
             scopes,
             member,
+            operation,
             next: Some(first),
             guessed: false,
             pages: HashSet::new(),
@@ -134,7 +137,7 @@ impl<T: FromStr + Clone + Eq + Hash> Reading<T> {
         let mut asked = 1;
         loop {
             // No Accept for manifests here: Artifactory answers 406.
-            let request = Request::new(Method::GET, url.clone()).whole(BODY);
+            let request = Request::new(self.operation, Method::GET, url.clone()).whole(BODY);
             let sent = self.registry.send(request, &self.scopes, Redirects::Within);
             let failure = match sent.await {
                 // Its body has been read: it gives its place back.

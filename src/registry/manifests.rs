@@ -7,6 +7,7 @@ use reqwest::{Method, StatusCode};
 use super::auth::Scopes;
 use super::client::{Inner, Redirects, accept_manifests};
 use super::failure::Failure;
+use super::operation;
 use crate::http::{Payload, Request, Response};
 use crate::oci::{Digest, MAX_MANIFEST_SIZE, Manifest, MediaType, Repository, Tag, TagOrDigest};
 use crate::store::ErrorKind;
@@ -199,7 +200,7 @@ impl Inner {
         let kind = HeaderValue::from_str(manifest.media_type().as_str())
             .map_err(|error| Failure::new(ErrorKind::Malformed, error))?;
         let url = self.url(repo, &format!("manifests/{reference}"))?;
-        let request = Request::new(Method::PUT, url)
+        let request = Request::new(operation::MANIFEST, Method::PUT, url)
             .header(CONTENT_TYPE, kind)
             .payload(Payload::Bytes(manifest.bytes().clone()));
         let (response, _permit) = self
@@ -254,7 +255,8 @@ impl Inner {
                 Err(failure) => return Err(failure),
             },
         };
-        self.delete(repo, &format!("manifests/{reference}")).await?;
+        self.delete(operation::MANIFEST, repo, &format!("manifests/{reference}"))
+            .await?;
         match (subject, reference) {
             (Some(subject), TagOrDigest::Digest(digest)) => {
                 self.remove_referrer(repo, &subject, digest).await
@@ -263,8 +265,13 @@ impl Inner {
         }
     }
 
-    pub(super) async fn delete(&self, repo: &Repository, rest: &str) -> Result<(), Failure> {
-        let request = Request::new(Method::DELETE, self.url(repo, rest)?);
+    pub(super) async fn delete(
+        &self,
+        operation: &'static str,
+        repo: &Repository,
+        rest: &str,
+    ) -> Result<(), Failure> {
+        let request = Request::new(operation, Method::DELETE, self.url(repo, rest)?);
         let (response, _permit) = self
             .send(request, &Scopes::delete(repo), Redirects::Within)
             .await?;
@@ -286,8 +293,8 @@ impl Inner {
     ) -> Result<(Response, crate::http::Permit), Failure> {
         let url = self.url(repo, &format!("manifests/{reference}"))?;
         let request = match method == Method::GET {
-            true => Request::new(method, url).whole(MAX_MANIFEST_SIZE),
-            false => Request::new(method, url),
+            true => Request::new(operation::MANIFEST, method, url).whole(MAX_MANIFEST_SIZE),
+            false => Request::new(operation::MANIFEST, method, url),
         };
         let request = accept_manifests(request);
         self.send(request, &Scopes::pull(repo), Redirects::Anywhere)

@@ -16,6 +16,7 @@ mod links;
 mod listing;
 mod manifests;
 mod mirrored;
+pub mod operation;
 mod referrers;
 mod seam;
 mod upload;
@@ -27,4 +28,5 @@ pub use auth::{
 };
 pub use cache::CacheLimits;
 pub use client::{Options, Registry, default_address};
+pub use ledger::LastQuota;
 pub use mirrored::Mirrored;

@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::links::next_page;
 use super::listing::PAGES;
 use super::manifests::content_type;
+use super::operation::REFERRERS;
 use crate::http::Request;
 use crate::oci::{
     Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, MediaType, Repository, fallback_tag,
@@ -125,7 +126,7 @@ impl Inner {
             if seen.len() > PAGES {
                 return Err(endless(format!("it has more than {PAGES} pages")));
             }
-            let request = Request::new(Method::GET, url.clone())
+            let request = Request::new(REFERRERS, Method::GET, url.clone())
                 .whole(MAX_MANIFEST_SIZE)
                 .header(
                     ACCEPT,

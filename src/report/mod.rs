@@ -3,6 +3,7 @@
 //! One schema for all that is printed, written to files or served. Within a
 //! version of it, fields are added and never renamed or removed.
 
+mod api;
 mod github;
 mod gitlab;
 mod schema;
@@ -11,8 +12,13 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use api::{
+    Accepted, ApiError, Effective, JobCounts, JobState, JobStatus, JobStatuses, LastRun, LogLevel,
+    Pool, Progress, Registries, RegistryStatus, Run, Runs, Status, TagCounts, Transfer, Trigger,
+    Waiting,
+};
 pub use github::{annotations, step_summary};
 pub use gitlab::code_quality;
 pub use schema::schema_text;
@@ -42,6 +48,26 @@ pub enum Line {
     Auth(Auth),
     /// What the program is.
     Version(Version),
+    /// How the daemon is.
+    Status(Status),
+    /// How jobs are.
+    Jobs(JobStatuses),
+    /// How a job is.
+    JobStatus(Box<JobStatus>),
+    /// Runs of the daemon, the latest first.
+    Runs(Runs),
+    /// A run of the daemon.
+    Run(Run),
+    /// How registries are.
+    Registries(Registries),
+    /// The daemon's configuration.
+    Config(Effective),
+    /// How much the daemon logs.
+    LogLevel(LogLevel),
+    /// The daemon does what it was asked for.
+    Accepted(Accepted),
+    /// The daemon does not do what it was asked for.
+    Error(ApiError),
 }
 
 /// The first line of a run.
@@ -85,7 +111,7 @@ pub struct Report {
     /// How it went.
     pub result: RunResult,
     /// Why it stopped before it had seen every tag.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
     /// The code that the program ends with.
     pub exit_code: u8,
@@ -98,10 +124,12 @@ pub struct Report {
 }
 
 /// One run of a job.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// The job's name.
     pub sync_job: String,
+    /// Which run of it: in the log, all lines of it say so.
+    pub run_id: String,
     /// How it went.
     pub result: RunResult,
     /// When it began (RFC 3339).
@@ -116,7 +144,7 @@ pub struct Job {
 }
 
 /// How a run went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunResult {
     /// Nothing failed.
@@ -144,7 +172,7 @@ pub enum Stopped {
 }
 
 /// What became of one tag.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tag {
     /// The job's name.
     pub sync_job: String,
@@ -152,30 +180,30 @@ pub struct Tag {
     /// cannot be listed.
     pub source: String,
     /// The image at the target, if there is to be one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// What became of it.
     pub result: TagResult,
     /// Why, as a word.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// Why, as text; of a failure also what was tried, on what, how often, and
     /// what to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The digest of its manifest.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// What the target's tag pointed at before.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
     /// What it would take to copy it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
 }
 
 /// What became of a tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TagResult {
     /// The target has it now.
@@ -191,7 +219,7 @@ pub enum TagResult {
 }
 
 /// Why something became of a tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Copied: the target has no such tag.
@@ -276,19 +304,19 @@ pub struct RegistryAccess {
     /// Whether it answers as one.
     pub reachable: bool,
     /// Why it does not.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Which credential is used: `anonymous`, or whose.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
     /// Where that comes from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_from: Option<String>,
     /// How many images may still be pulled, where it says.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulls_left: Option<u64>,
     /// Out of so many.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulls_allowed: Option<u64>,
     /// What jobs do there.
     pub repositories: Vec<RepositoryAccess>,
@@ -304,7 +332,7 @@ pub struct RepositoryAccess {
     /// Whether it may.
     pub allowed: bool,
     /// Why not.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
@@ -364,6 +392,7 @@ impl From<&RunReport> for Job {
     fn from(run: &RunReport) -> Self {
         let RunReport {
             job,
+            id,
             started,
             took,
             totals,
@@ -372,6 +401,7 @@ impl From<&RunReport> for Job {
         } = run;
         Self {
             sync_job: job.clone(),
+            run_id: id.to_string(),
             result: RunResult::of(totals, *interrupted),
             started: timestamp(*started),
             duration_ms: milliseconds(*took),
@@ -382,6 +412,16 @@ impl From<&RunReport> for Job {
 }
 
 impl RunResult {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Partial => "partial",
+            Self::Failure => "failure",
+            Self::Canceled => "canceled",
+        }
+    }
+
     /// How a run with these counts went.
     pub fn of(totals: &Totals, interrupted: bool) -> Self {
         let fine = totals.copied + totals.pending + totals.unchanged;

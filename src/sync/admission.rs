@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::job::{Policy, RateLimit};
+use super::job::{Job, Policy, RateLimit};
 use super::step::image_name;
+use super::watch::{Held, Watch};
 use crate::oci::{Digest, Repository, TagOrDigest};
 use crate::store::{Allowance, ErrorKind, Pulls, Source, StoreError};
 
@@ -19,26 +20,44 @@ enum Hold {
     Pulls { remaining: u64, until: Instant },
 }
 
+impl Hold {
+    fn until(self) -> Instant {
+        match self {
+            Self::Quiet(until) | Self::Pulls { until, .. } => until,
+        }
+    }
+}
+
 /// Whether both stores want an image now.
 pub(super) fn is_open(policy: &Policy, source: &dyn Source, target: &dyn Source) -> bool {
     hold_of(policy, source, target).is_none()
 }
 
-/// Waits until both stores want `image` of the source to be copied. Returns what
+/// Waits until both stores want `image` of the source to be copied; `watch`
+/// is told when it has to wait. Returns what
 /// the tag points at if it was looked up again: the wait may have taken hours.
-pub(super) async fn admitted(
+pub(super) async fn admitted<'a>(
     image: (&Repository, &TagOrDigest),
-    policy: &Policy,
-    source: &dyn Source,
-    target: &dyn Source,
+    job: &'a Job,
+    source: &'a dyn Source,
+    target: &'a dyn Source,
+    watch: &'a dyn Watch,
 ) -> Option<Digest> {
-    let (repository, reference) = image;
+    let ((repository, reference), policy) = (image, &job.policy);
     let mut found = None;
     loop {
-        match hold_of(policy, source, target) {
-            None => return found,
-            Some(Hold::Quiet(until)) => sleep_until(until).await,
-            Some(Hold::Pulls { remaining, until }) => {
+        let Some(hold) = hold_of(policy, source, target) else {
+            return found;
+        };
+        let store = match hold {
+            Hold::Quiet(until) if target.allowance().quiet_until == Some(until) => target,
+            Hold::Quiet(_) | Hold::Pulls { .. } => source,
+        };
+        let wait = hold.until().saturating_duration_since(Instant::now());
+        let _held = Held::begin(watch, &job.name, store.name(), wait);
+        match hold {
+            Hold::Quiet(until) => sleep_until(until).await,
+            Hold::Pulls { remaining, until } => {
                 tracing::info!(
                     image = image_name(source.name(), repository, reference),
                     remaining,
@@ -72,9 +91,7 @@ pub(super) fn pause(
         ErrorKind::RateLimited(Some(wait)) => Some(wait),
         ErrorKind::RateLimited(None) => {
             let now = Instant::now();
-            match hold(source, target, reserve, now)? {
-                Hold::Quiet(until) | Hold::Pulls { until, .. } => Some(until - now),
-            }
+            Some(hold(source, target, reserve, now)?.until() - now)
         }
         _ => None,
     }

@@ -182,7 +182,7 @@ pub(super) async fn keep(
     let (fetched, _turn) = copier.begin(old).await?;
     copier.bring(&fetched).await?;
     copier.put(&fetched.manifest, place.tag.as_ref()).await?;
-    shared.tally.count(|totals| totals.backups += 1);
+    shared.tally.backup(true);
     Ok(())
 }
 

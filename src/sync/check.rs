@@ -10,6 +10,7 @@ use super::job::{Job, Readers};
 use super::plan::{Memory, plan};
 use super::platforms::Manifests;
 use super::report::{Outcome, RunReport, Tally};
+use super::run_id::RunId;
 use super::step::{Decision, Step};
 use super::watch::Audience;
 use crate::oci::Digest;
@@ -43,9 +44,15 @@ impl Checker {
     }
 
     /// Looks what a run of `job` would do, until `stop`.
-    pub async fn run(&self, job: &Job, stores: Readers<'_>, stop: &CancellationToken) -> RunReport {
-        let tally = Tally::begin(&job.name, &self.audience);
-        let memory = Memory::with(Arc::clone(&self.manifests));
+    pub async fn run(
+        &self,
+        id: RunId,
+        job: &Job,
+        stores: Readers<'_>,
+        stop: &CancellationToken,
+    ) -> RunReport {
+        let tally = Tally::begin(&job.name, id, &self.audience);
+        let memory = Memory::with(Arc::clone(&self.manifests), Arc::clone(tally.watch()));
         let take = async |step: Step| {
             let outcome = self.look(&step, job, stores, &memory).await;
             tally.tag(step.report(outcome, stores));

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::admission::is_open;
 use super::check::Checker;
@@ -20,7 +20,7 @@ use crate::store::{Source, StoreError};
 
 /// What copying takes. Blobs that the target could take over from repositories
 /// that the run does not touch count as sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Cost {
     /// Manifests to send.
     pub manifests: u64,

@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -17,10 +16,12 @@ use super::hooks::Hook;
 use super::job::{Job, Platforms, Stores};
 use super::plan::{Memory, plan};
 use super::platforms::{Choice, Manifests, choose};
+use super::pool::{Pool, PoolStatus};
 use super::report::{Outcome, RunReport, Tally};
+use super::run_id::RunId;
 use super::step::{Decision, Exclusion, Step, Why, image_name};
 use super::transfer::{End, Shared, Transfers};
-use super::watch::Audience;
+use super::watch::{Audience, Event};
 use crate::oci::{Digest, Tag};
 use crate::store::{ErrorKind, Sink, Source, StoreError};
 
@@ -30,7 +31,7 @@ const KEEPS: usize = 4;
 /// How much is done at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Images that are copied at once, over all jobs.
+    /// Images that are copied at once, over all jobs; see [`Executor::resize`].
     pub images: usize,
     /// Blobs of one image that are copied at once.
     pub blobs: usize,
@@ -63,7 +64,7 @@ struct Run<'a> {
 pub struct Executor {
     limits: Limits,
     audience: Audience,
-    slots: Semaphore,
+    pool: Pool,
     transfers: Transfers,
     manifests: Arc<Manifests>,
 }
@@ -74,7 +75,7 @@ impl Executor {
         Self {
             limits,
             audience: Audience::default(),
-            slots: Semaphore::new(limits.images),
+            pool: Pool::new(limits.images),
             transfers: Transfers::default(),
             manifests: Arc::default(),
         }
@@ -91,8 +92,19 @@ impl Executor {
     /// A tag that fails does not stop the others. When `stop` is cancelled,
     /// copies under way are finished and no other is begun.
     pub async fn run(&self, job: &Job, stores: &Stores, stop: &CancellationToken) -> RunReport {
-        let tally = Tally::begin(&job.name, &self.audience);
-        let memory = Memory::with(Arc::clone(&self.manifests));
+        self.run_as(RunId::new(), job, stores, stop).await
+    }
+
+    /// As [`run`](Self::run), by a name that was given before.
+    pub async fn run_as(
+        &self,
+        id: RunId,
+        job: &Job,
+        stores: &Stores,
+        stop: &CancellationToken,
+    ) -> RunReport {
+        let tally = Tally::begin(&job.name, id, &self.audience);
+        let memory = Memory::with(Arc::clone(&self.manifests), Arc::clone(tally.watch()));
         let run = Run {
             job,
             stores,
@@ -102,12 +114,22 @@ impl Executor {
         };
         let planned = plan(job, stores.readers(), &memory);
         let seen_all = tally
-            .follow(planned, &memory, stop, self.limits.images, |step| {
+            .follow(planned, &memory, stop, self.pool.status().places, |step| {
                 self.take(step, run)
             })
             .await;
         let interrupted = !seen_all || tally.totals().pending > 0;
         tally.end(interrupted)
+    }
+
+    /// Copies so many images at once from now on. Those under way go on.
+    pub fn resize(&self, images: usize) {
+        self.pool.resize(images);
+    }
+
+    /// How the pool stands.
+    pub fn pool(&self) -> PoolStatus {
+        self.pool.status()
     }
 
     async fn take(&self, step: Step, run: Run<'_>) {
@@ -184,9 +206,11 @@ impl Executor {
         let mut attempt = 1;
         loop {
             let image = (&step.source, &step.from);
-            let admitted = admission::admitted(image, &job.policy, source, target);
+            let watch = &**run.tally.watch();
+            let admitted = admission::admitted(image, job, source, target, watch);
             now = stop.run_until_cancelled(admitted).await?.or(now);
-            let slot = self.slots.acquire().await.expect("slots are never closed");
+            let place = self.pool.place().await;
+            run.tally.watch().see(Event::Placed(place.waited));
             if stop.is_cancelled() {
                 return None;
             }
@@ -210,7 +234,7 @@ impl Executor {
                     job.policy.rate_limit,
                 ) {
                     Some(pause) if attempt < self.limits.attempts => {
-                        drop(slot);
+                        drop(place);
                         attempt += 1;
                         tracing::warn!(%error, wait_s = pause.as_secs(), "put back for later");
                         // What the stores tell of, admission waits for.
@@ -353,10 +377,14 @@ impl Executor {
                 return Ok(());
             };
             match backup::keep(&old, place, backup, run.stores, self.shared(run)).await {
-                Err(error) if backup.failure == BackupFailure::Continue => {
+                Ok(()) => {}
+                Err(error) => {
+                    run.tally.backup(false);
+                    if backup.failure != BackupFailure::Continue {
+                        return Err(error);
+                    }
                     tracing::warn!(%error, "not kept, and overwritten all the same");
                 }
-                result => result?,
             }
             kept = Some(old);
         }
@@ -433,7 +461,7 @@ async fn hooked(
 }
 
 /// What a panic said.
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message")

@@ -57,6 +57,27 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// What is mirrored and where to, as people write it.
+    pub fn ends(&self) -> (String, String) {
+        match self {
+            Self::Image { source, target } | Self::Repository { source, target, .. } => {
+                (source.to_string(), target.to_string())
+            }
+            Self::Registry {
+                source,
+                target,
+                prefix,
+                ..
+            } => {
+                let below = match prefix.is_unnamed() {
+                    true => target.to_string(),
+                    false => format!("{target}/{prefix}"),
+                };
+                (source.to_string(), below)
+            }
+        }
+    }
+
     /// The store to read from.
     pub fn source(&self) -> &Location {
         match self {

@@ -17,6 +17,7 @@ use super::job::{Job, Policy, Readers, Scope, target_repository};
 use super::platforms::{Choice, Manifests, choose};
 use super::step::{Decision, Exclusion, Failure, Step, Why, image_name, repository_name};
 use super::transfer::End;
+use super::watch::Watch;
 use crate::oci::{Digest, Repository, Tag, TagOrDigest, is_about_image, is_fallback_tag};
 use crate::select::{Filter, Latest, Reason, Selection, Sort, newest};
 use crate::store::{ErrorKind, Listing, StoreError};
@@ -58,19 +59,30 @@ type Looked = Result<Step, Failure>;
 
 /// What planning has learnt of a source, for one run of a job and those who copy
 /// what was planned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
     pub(super) manifests: Arc<Manifests>,
     pub(super) digest_tags: DigestTags,
     listed: AtomicU64,
+    /// Is told of those who wait for a store.
+    pub(super) watch: Arc<dyn Watch>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::with(Arc::default(), Arc::new(Vec::new()))
+    }
 }
 
 impl Memory {
-    /// A memory that begins with the manifests of earlier runs.
-    pub fn with(manifests: Arc<Manifests>) -> Self {
+    /// A memory that begins with the manifests of earlier runs. `watch` is told of
+    /// whoever waits for a store.
+    pub fn with(manifests: Arc<Manifests>, watch: Arc<dyn Watch>) -> Self {
         Self {
             manifests,
-            ..Self::default()
+            digest_tags: DigestTags::default(),
+            listed: AtomicU64::new(0),
+            watch,
         }
     }
 
@@ -87,6 +99,7 @@ impl Memory {
 /// and does not end the stream.
 pub fn plan<'a>(job: &'a Job, stores: Readers<'a>, memory: &'a Memory) -> BoxStream<'a, Planned> {
     let planner = Planner {
+        job,
         policy: &job.policy,
         stores,
         memory,
@@ -124,6 +137,7 @@ pub fn plan<'a>(job: &'a Job, stores: Readers<'a>, memory: &'a Memory) -> BoxStr
 
 #[derive(Debug, Clone, Copy)]
 struct Planner<'a> {
+    job: &'a Job,
     policy: &'a Policy,
     stores: Readers<'a>,
     memory: &'a Memory,
@@ -273,10 +287,17 @@ impl<'a> Planner<'a> {
         listed.then_some(Exclusion::ReferrersTag)
     }
 
+    /// Waits until both stores want an image to be read.
+    async fn admitted(&self, wanted: &Wanted) -> Option<Digest> {
+        let Readers { source, target, .. } = self.stores;
+        let image = (&wanted.source, &wanted.from);
+        admitted(image, self.job, source, target, &*self.memory.watch).await
+    }
+
     /// When a tag's image was created. To read it is a pull.
     async fn created(&self, wanted: &Wanted) -> Result<Option<i64>, StoreError> {
-        let Readers { source, target, .. } = self.stores;
-        admitted((&wanted.source, &wanted.from), self.policy, source, target).await;
+        let Readers { source, .. } = self.stores;
+        self.admitted(wanted).await;
         let source = End {
             store: source,
             repo: &wanted.source,
@@ -376,7 +397,7 @@ impl<'a> Planner<'a> {
             }
         }
         if self.memory.manifests.get(&tagged).is_none() {
-            let found = admitted((&wanted.source, &wanted.from), self.policy, source, target).await;
+            let found = self.admitted(wanted).await;
             tagged = found.unwrap_or(tagged);
         }
         let source = End {

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, BoxStream, StreamExt};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cost::Cost;
 use super::plan::{Memory, Planned};
+use super::run_id::RunId;
 use super::step::{Exclusion, Step, Why};
 use super::watch::{Audience, Event, Kept, Watch};
 use crate::oci::Digest;
@@ -22,6 +23,8 @@ use crate::store::{ErrorKind, StoreError};
 pub struct RunReport {
     /// The job's name.
     pub job: String,
+    /// Which run of it.
+    pub id: RunId,
     /// When it began.
     pub started: SystemTime,
     /// How long it took.
@@ -35,7 +38,7 @@ pub struct RunReport {
 }
 
 /// Counts over one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Tags that were copied.
     pub copied: u64,
@@ -185,6 +188,7 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Tally {
     job: String,
+    id: RunId,
     started: (SystemTime, Instant),
     audience: Audience,
     progress: Mutex<Progress>,
@@ -199,11 +203,15 @@ struct Progress {
 }
 
 impl Tally {
-    /// Tells `audience` that a run of the job `name` begins.
-    pub fn begin(name: &str, audience: &Audience) -> Self {
-        audience.watch.see(Event::Started { job: name });
+    /// Tells `audience` that the run `id` of the job `name` begins.
+    pub fn begin(name: &str, id: RunId, audience: &Audience) -> Self {
+        audience.watch.see(Event::Started {
+            job: name,
+            run: &id,
+        });
         Self {
             job: name.to_owned(),
+            id,
             started: (SystemTime::now(), Instant::now()),
             audience: audience.clone(),
             progress: Mutex::default(),
@@ -260,13 +268,20 @@ impl Tally {
 
     fn listed(&self, count: u64) {
         if count > 0 {
-            let job = &self.job;
-            self.audience.watch.see(Event::Listed { job, count });
+            let (job, run) = (&self.job, &self.id);
+            self.audience.watch.see(Event::Listed { job, run, count });
         }
     }
 
     pub(super) fn count(&self, change: impl FnOnce(&mut Totals)) {
         change(&mut self.lock().totals);
+    }
+
+    /// Counts an image that was to be kept, and tells whether it was.
+    pub(super) fn backup(&self, kept: bool) {
+        self.count(|totals| totals.backups += u64::from(kept));
+        let job = &self.job;
+        self.audience.watch.see(Event::Backup { job, kept });
     }
 
     /// Counts a tag, and tells of it.
@@ -290,8 +305,8 @@ impl Tally {
 
     /// Tells of a tag, or of a repository that is none and does not count.
     pub(super) fn tell(&self, report: TagReport) {
-        let (job, tag) = (&self.job, &report);
-        self.audience.watch.see(Event::Tag { job, tag });
+        let (job, run, tag) = (&self.job, &self.id, &report);
+        self.audience.watch.see(Event::Tag { job, run, tag });
         let Kept {
             changed,
             failed,
@@ -322,6 +337,7 @@ impl Tally {
             tags,
             interrupted,
             job: self.job,
+            id: self.id,
         };
         self.audience.watch.see(Event::Ended { report: &report });
         report

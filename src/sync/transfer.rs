@@ -10,7 +10,7 @@ use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
 use super::executor::Limits;
 use super::report::Tally;
 use super::step::repository_name;
-use super::watch::{Transfer, Watch};
+use super::watch::{Event, Transfer, Watch};
 use crate::oci::{Descriptor, Digest, Repository};
 use crate::store::{Blob, Sink, Source, StoreError};
 
@@ -23,7 +23,8 @@ const REMEMBERED: usize = 100_000;
 const HOLDERS: usize = 256;
 
 /// How a blob came to be at the target.
-enum Delivery {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
     /// An earlier delivery of this process brought it to the repository.
     Shared,
     /// The target took it over from another of its repositories.
@@ -99,13 +100,18 @@ impl Transfers {
     ) -> Result<bool, StoreError> {
         let key = (target.store.name().to_owned(), blob.digest.clone());
         let mut holders = self.blobs.enter(key).await;
-        let delivery = if holders.contains(target.repo) {
-            Delivery::Shared
+        let brought = if holders.contains(target.repo) {
+            Ok(Delivery::Shared)
         } else {
             let elsewhere = holders.first().cloned();
             self.bring(source, target, blob, elsewhere, tally.watch())
-                .await?
+                .await
         };
+        tally.watch().see(Event::Blob {
+            store: target.store.name(),
+            delivery: brought.as_ref().ok().copied(),
+        });
+        let delivery = brought?;
         if holders.len() >= HOLDERS && !holders.contains(target.repo) {
             // Repositories are listed in this order, so it is likely done with.
             holders.pop_first();
@@ -210,7 +216,7 @@ mod tests {
     use super::*;
     use crate::oci::MediaType;
     use crate::store::{Blob, MemoryStore};
-    use crate::sync::Audience;
+    use crate::sync::{Audience, RunId};
 
     #[tokio::test]
     async fn j14_only_so_many_lanes_are_remembered() {
@@ -233,7 +239,7 @@ mod tests {
         let from = "a".parse().unwrap();
         source.put_blob(&from, base).await.unwrap();
         let transfers = Transfers::default();
-        let tally = Tally::begin("job", &Audience::default());
+        let tally = Tally::begin("job", RunId::new(), &Audience::default());
         for number in 0..2 * HOLDERS {
             let repo: Repository = format!("r{number:04}").parse().unwrap();
             let source = End {

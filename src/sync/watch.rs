@@ -3,8 +3,13 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::report::{RunReport, TagReport};
+use super::run_id::RunId;
+use super::transfer::Delivery;
 use crate::oci::Descriptor;
 use crate::store::Blob;
 
@@ -15,11 +20,15 @@ pub enum Event<'a> {
     Started {
         /// Its name.
         job: &'a str,
+        /// Which run of it.
+        run: &'a RunId,
     },
     /// So many tags of a job are known to be there, besides those told before.
     Listed {
         /// The job's name.
         job: &'a str,
+        /// Which run of it.
+        run: &'a RunId,
         /// How many.
         count: u64,
     },
@@ -27,8 +36,44 @@ pub enum Event<'a> {
     Tag {
         /// The job's name.
         job: &'a str,
+        /// Which run of it.
+        run: &'a RunId,
         /// What became of it.
         tag: &'a TagReport,
+    },
+    /// An image waits, without a place in the pool, for a store to bear more.
+    Held {
+        /// The job's name.
+        job: &'a str,
+        /// The store that it waits for.
+        store: &'a str,
+        /// For how long at most, before it asks again.
+        wait: Duration,
+    },
+    /// It does not wait any more.
+    Released {
+        /// The job's name.
+        job: &'a str,
+        /// The store that it waited for.
+        store: &'a str,
+        /// How long.
+        waited: Duration,
+    },
+    /// An image has a place in the pool, after such a time.
+    Placed(Duration),
+    /// An image that is to be overwritten was kept, or could not be.
+    Backup {
+        /// The job's name.
+        job: &'a str,
+        /// Whether it was kept.
+        kept: bool,
+    },
+    /// It is known how a blob came to be at a target.
+    Blob {
+        /// The target.
+        store: &'a str,
+        /// `None` when it did not.
+        delivery: Option<Delivery>,
     },
     /// A blob is about to be sent.
     Sending {
@@ -152,5 +197,40 @@ impl Drop for Transfer {
     fn drop(&mut self) {
         let transfer = self.number;
         self.watch.see(Event::Over { transfer });
+    }
+}
+
+/// An image that waits for a store, until it is dropped.
+pub(super) struct Held<'a> {
+    watch: &'a dyn Watch,
+    job: &'a str,
+    store: &'a str,
+    since: Instant,
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn begin(
+        watch: &'a dyn Watch,
+        job: &'a str,
+        store: &'a str,
+        wait: Duration,
+    ) -> Self {
+        watch.see(Event::Held { job, store, wait });
+        Self {
+            watch,
+            job,
+            store,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let Self {
+            watch, job, store, ..
+        } = *self;
+        let waited = self.since.elapsed();
+        watch.see(Event::Released { job, store, waited });
     }
 }

@@ -1,6 +1,7 @@
 //! What `creds` and `defaults` say of how registries are asked, by what they are
 //! asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use regmirror::app::RetryPolicy;
@@ -223,7 +224,9 @@ async fn a_cache_spares_a_registry_the_same_question() {
         let options = HostOptions::new(server.address()).with_tls(Tls::Disabled);
         let client = HttpClient::new("test").unwrap();
         let (nobody, once) = (Credential::Anonymous, RetryPolicy::none());
-        let registry = Registry::special(host, &options, special, nobody, &client, once).unwrap();
+        let registry =
+            Registry::special(host, &options, special, nobody, &client, once, Arc::new(()))
+                .unwrap();
         server.clear_log();
         for _ in 0..3 {
             registry.manifest(&app, image.digest()).await.unwrap();
@@ -262,7 +265,9 @@ async fn requests_begin_no_faster_than_they_may() {
     let began = Instant::now();
     for _ in 0..9 {
         // Nobody is there, which is found out at once.
-        let _ = host.send(&mut Request::new(Method::GET, url.clone())).await;
+        let _ = host
+            .send(&mut Request::new("test", Method::GET, url.clone()))
+            .await;
     }
     assert_eq!(
         began.elapsed().as_millis() / 250,
@@ -272,7 +277,7 @@ async fn requests_begin_no_faster_than_they_may() {
     let storage = host.stranger();
     for _ in 0..9 {
         let _ = storage
-            .send(&mut Request::new(Method::GET, url.clone()))
+            .send(&mut Request::new("test", Method::GET, url.clone()))
             .await;
     }
     assert_eq!(

@@ -95,7 +95,7 @@ async fn arrives(target: &TestRegistry, of: &str, name: &str) {
 async fn jobs_run_when_they_are_due_and_again() {
     let bench = Bench::new().await;
     push(&bench, "1").await;
-    let server = Server::start(bench.program(&[ALL], &["server"]));
+    let server = Server::start(bench.program(&[ALL], &["server", "--http-addr", "127.0.0.1:0"]));
     arrives(&bench.target, "app", "1").await;
     push(&bench, "2").await;
     arrives(&bench.target, "app", "2").await;
@@ -107,14 +107,19 @@ async fn jobs_run_when_they_are_due_and_again() {
 async fn a_configuration_that_nothing_comes_of_is_3() {
     let bench = Bench::new().await;
     let job = ALL.replace(", interval: 1s", "");
-    let (code, out, err) = bench.program(&[&job], &["server"]).run().await;
+    let (code, out, err) = bench
+        .program(&[&job], &["server", "--http-addr", "127.0.0.1:0"])
+        .run()
+        .await;
     assert_eq!((code, out.as_str()), (3, ""));
     assert!(
         err.contains("no job has an `interval` or a `schedule`"),
         "{err}"
     );
     assert_eq!(err.lines().count(), 1, "{err}");
-    let (code, _, err) = Program::new("sync: {", &["server"]).run().await;
+    let (code, _, err) = Program::new("sync: {", &["server", "--http-addr", "127.0.0.1:0"])
+        .run()
+        .await;
     assert_eq!(code, 3, "{err}");
 }
 
@@ -124,7 +129,13 @@ async fn a_signal_finishes_or_drops_what_is_under_way_and_is_0() {
         let bench = Bench::new().await;
         push(&bench, "1").await;
         bench.target.on("PUT", "/blobs/uploads/", 1, Fault::Hold);
-        let arguments = ["server", "--drain-timeout", timeout];
+        let arguments = [
+            "server",
+            "--http-addr",
+            "127.0.0.1:0",
+            "--drain-timeout",
+            timeout,
+        ];
         let mut server = Server::start(bench.program(&[ALL], &arguments));
         bench.target.held().await;
         server.signal(Signal::TERM);
@@ -167,7 +178,13 @@ async fn a_swap_of_a_config_map_is_seen_and_a_bad_one_changes_nothing() {
     let bench = Bench::new().await;
     push(&bench, "1").await;
     let text = bench.config(&[ALL]);
-    let arguments = ["server", "--reload-interval", "50ms"];
+    let arguments = [
+        "server",
+        "--http-addr",
+        "127.0.0.1:0",
+        "--reload-interval",
+        "50ms",
+    ];
     let mut server = Server::start(mounted(&text, &arguments));
     arrives(&bench.target, "app", "1").await;
 
@@ -198,7 +215,13 @@ async fn a_swap_of_a_config_map_is_seen_and_a_bad_one_changes_nothing() {
 async fn a_hangup_has_the_configuration_read_again() {
     let bench = Bench::new().await;
     push(&bench, "1").await;
-    let arguments = ["server", "--reload-interval", "0"];
+    let arguments = [
+        "server",
+        "--http-addr",
+        "127.0.0.1:0",
+        "--reload-interval",
+        "0",
+    ];
     let mut server = Server::start(bench.program(&[ALL], &arguments));
     arrives(&bench.target, "app", "1").await;
     let path = server.program.folder.path().join("mirror.yml");

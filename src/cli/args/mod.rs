@@ -16,7 +16,7 @@ pub(super) use config::{
 };
 pub(super) use registry::{RegistryCommand, Serve};
 pub(super) use run::{Check, Once, OutputFormat, RunArgs};
-pub(super) use server::Server;
+pub(super) use server::{Ctl, CtlCommand, Healthcheck, Server};
 
 use super::terminal::When;
 use crate::telemetry::{Format, Level};
@@ -122,8 +122,8 @@ fn switches(command: clap::Command) -> clap::Command {
 impl Cli {
     pub(super) fn level(&self) -> Level {
         self.level.unwrap_or(match self.command {
-            // It tells what it does itself.
-            Command::Demo => Level::WARN,
+            // They tell what they do themselves.
+            Command::Demo | Command::Ctl(_) | Command::Healthcheck(_) => Level::WARN,
             _ if self.quiet => Level::WARN,
             _ => Level::INFO,
         })
@@ -155,6 +155,10 @@ pub(super) enum Command {
     /// Tell what `once` would do, and what it would send; writes nothing.
     #[command(visible_alias = "plan")]
     Check(Check),
+    /// Ask a running server how it is, or to do something.
+    Ctl(Ctl),
+    /// End with 0 if a server lives here, for containers.
+    Healthcheck(Healthcheck),
     /// Show the configuration as it holds, or work on it.
     ///
     /// Alone, it prints the configuration with every default filled in and every

@@ -60,7 +60,7 @@ impl Scopes {
     }
 
     /// Whether this is for a mount, which nobody depends on.
-    pub(super) fn is_for_mount(&self) -> bool {
+    pub(crate) fn is_for_mount(&self) -> bool {
         self.named.len() > 1
     }
 

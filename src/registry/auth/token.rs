@@ -14,6 +14,7 @@ use super::credential::{basic, bearer};
 use super::{Credential, Scopes};
 use crate::http::{HostClient, Payload, Request, Response, Secret};
 use crate::registry::failure::Failure;
+use crate::registry::operation::TOKEN;
 use crate::store::ErrorKind;
 
 /// How much of a token server's answer is read, in bytes.
@@ -91,7 +92,7 @@ fn get(realm: &Realm, scopes: &Scopes, credential: &Credential) -> Request {
         Credential::Anonymous | Credential::RegistryToken(_) => None,
     };
     drop(query);
-    let request = Request::new(Method::GET, url).whole(BODY);
+    let request = Request::new(TOKEN, Method::GET, url).whole(BODY);
     match header {
         Some(header) => request.header(AUTHORIZATION, header),
         None => request,
@@ -110,7 +111,7 @@ fn post(realm: &Realm, scopes: &Scopes, token: &Secret) -> Request {
         .append_pair("refresh_token", token.expose());
     let form = form.query().unwrap_or_default().to_owned();
     let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
-    Request::new(Method::POST, realm.url.clone())
+    Request::new(TOKEN, Method::POST, realm.url.clone())
         .whole(BODY)
         .header(CONTENT_TYPE, kind)
         .payload(Payload::Bytes(form.into()))

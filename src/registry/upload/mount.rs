@@ -13,6 +13,7 @@ use crate::oci::{Descriptor, Digest, Repository};
 use crate::registry::auth::Scopes;
 use crate::registry::client::{Inner, Redirects};
 use crate::registry::failure::Failure;
+use crate::registry::operation::MOUNT;
 
 /// A session for a blob of a repository.
 type Kept = (Repository, Digest, Session);
@@ -86,7 +87,7 @@ impl Inner {
         // and not every registry decodes `%2F`.
         url.set_query(Some(&format!("mount={}&from={from}", blob.digest)));
         let scopes = Scopes::push(repo).and_pull(from);
-        let request = Request::new(Method::POST, url);
+        let request = Request::new(MOUNT, Method::POST, url);
         let (response, permit) = self.send(request, &scopes, Redirects::Within).await?;
         match response.status() {
             StatusCode::CREATED => Ok(true),

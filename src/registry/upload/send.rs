@@ -13,6 +13,7 @@ use super::setback::Setback;
 use crate::http::{Payload, Request, Response, exact_body};
 use crate::registry::failure::Failure;
 use crate::registry::links::closing;
+use crate::registry::operation::UPLOAD;
 use crate::store::{BlobStream, ErrorKind, StoreError};
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -90,7 +91,9 @@ impl Upload<'_> {
     pub(super) async fn send_whole(&mut self, session: &Session) -> Result<(), Setback> {
         let size = self.size();
         let url = closing(&session.url, &self.blob.descriptor().digest);
-        let response = self.stream(Request::new(Method::PUT, url), size).await?;
+        let response = self
+            .stream(Request::new(UPLOAD, Method::PUT, url), size)
+            .await?;
         match response.status().as_u16() {
             200 | 201 | 204 => Ok(()),
             _ => Err(Setback::of_whole(Failure::of(response).await, size)),
@@ -100,7 +103,7 @@ impl Upload<'_> {
     /// Sends all that the registry does not have yet.
     pub(super) async fn send_rest(&mut self, session: &mut Session) -> Result<(), Setback> {
         let left = self.size() - self.at;
-        let request = Request::new(Method::PATCH, session.url.clone())
+        let request = Request::new(UPLOAD, Method::PATCH, session.url.clone())
             .header(CONTENT_RANGE, range(self.at, left));
         let response = self.stream(request, left).await?;
         self.taken(session, response, left).await
@@ -116,7 +119,7 @@ impl Upload<'_> {
                 break;
             }
             // Not to be repeated: a part of it may have arrived.
-            let mut request = Request::new(Method::PATCH, session.url.clone())
+            let mut request = Request::new(UPLOAD, Method::PATCH, session.url.clone())
                 .header(CONTENT_TYPE, OCTETS)
                 .header(CONTENT_RANGE, range(self.at, length))
                 .payload(Payload::Bytes(chunk))
@@ -133,7 +136,7 @@ impl Upload<'_> {
     /// Says that this was all.
     pub(super) async fn close(&mut self, session: &Session) -> Result<(), Setback> {
         let url = closing(&session.url, &self.blob.descriptor().digest);
-        let mut request = Request::new(Method::PUT, url)
+        let mut request = Request::new(UPLOAD, Method::PUT, url)
             .header(CONTENT_TYPE, OCTETS)
             .patient();
         let sent = self.registry.send_part(&mut request, &self.scopes).await;

@@ -13,6 +13,7 @@ use crate::registry::auth::Scopes;
 use crate::registry::client::{Inner, Redirects};
 use crate::registry::failure::Failure;
 use crate::registry::links::resolve;
+use crate::registry::operation::UPLOAD;
 use crate::store::{ErrorKind, StoreError};
 
 /// Where to send the next part of an upload.
@@ -64,7 +65,7 @@ impl Inner {
         permit: &Permit,
         repo: &Repository,
     ) -> Result<Session, Failure> {
-        let request = Request::new(Method::POST, self.url(repo, "blobs/uploads/")?);
+        let request = Request::new(UPLOAD, Method::POST, self.url(repo, "blobs/uploads/")?);
         let scopes = Scopes::push(repo);
         let response = self
             .send_with(permit, request, &scopes, Redirects::Within)
@@ -90,7 +91,7 @@ impl Inner {
     /// Tells the registry that nothing more comes. It may not know how, and
     /// clears the session away in time.
     pub(super) async fn cancel(&self, _permit: &Permit, session: &Url, repo: &Repository) {
-        let mut request = Request::new(Method::DELETE, session.clone());
+        let mut request = Request::new(UPLOAD, Method::DELETE, session.clone());
         let sent = if self.is_own(session) {
             // Without signing in for it: Quay refuses tokens that name
             // deletion.
@@ -137,7 +138,7 @@ impl Upload<'_> {
         let Some(session) = &mut self.session else {
             return Ok(Standing::Unknown);
         };
-        let mut request = Request::new(Method::GET, session.url.clone());
+        let mut request = Request::new(UPLOAD, Method::GET, session.url.clone());
         let answer = self.registry.send_part(&mut request, &self.scopes).await;
         let response = match answer {
             Ok(response) => response,

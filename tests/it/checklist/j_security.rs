@@ -109,7 +109,7 @@ async fn j2_requests_and_answers_are_printed_without_what_may_be_signed() {
     let client = HttpClient::new("test/1").unwrap();
     let options = HostOptions::new(server.address()).with_tls(Tls::Disabled);
     let host = HostClient::new(&client, url.clone(), &options, RetryPolicy::none());
-    let mut request = Request::new(http::Method::GET, url);
+    let mut request = Request::new("test", http::Method::GET, url);
     let before = format!("{request:?}");
     let answer = format!("{:?}", host.send(&mut request).await.unwrap());
     assert!(

@@ -1,13 +1,19 @@
 //! Logs: to standard error, for people or as JSON.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use tracing_subscriber::EnvFilter;
+use serde_json::{Map, Value};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +34,13 @@ impl Level {
     pub const INFO: Self = Self(LevelFilter::INFO);
     /// What a person should look at.
     pub const WARN: Self = Self(LevelFilter::WARN);
+}
+
+/// As it is given.
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
 }
 
 /// Text that names no level.
@@ -56,20 +69,28 @@ impl FromStr for Level {
 /// Gives what events are written to, each in one piece.
 pub type Out = fn() -> Box<dyn Write>;
 
+/// The level at hand, and how it is changed; there is one log in a process.
+static CONTROL: Mutex<Option<(Level, reload::Handle<EnvFilter, Registry>)>> = Mutex::new(None);
+
+/// How many events of each level were logged, the gravest first.
+static LOGGED: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
 /// Begins to log to `out`, with colours if it may. Does nothing if logging has
 /// begun.
 pub fn init(level: Level, format: Format, colour: bool, out: Out) {
-    // What libraries log at debug level is about their insides, and may hold
-    // headers with secrets.
-    let others = level.0.min(LevelFilter::WARN);
-    let filter = EnvFilter::new(format!("{others},regmirror={}", level.0));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let subscriber = tracing_subscriber::registry().with(filter).with(Count);
     let done = match format {
-        Format::Json => builder
-            .with_writer(move || JsonLines(out()))
-            .json()
-            .flatten_event(true)
-            .try_init(),
+        Format::Json => {
+            let lines = tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_span_list(false)
+                .with_writer(move || JsonLines(out()));
+            subscriber.with(lines).try_init()
+        }
         Format::Text => {
             // Whatever is logged, and by whom: an event is one line, and looks
             // like what it is.
@@ -80,15 +101,63 @@ pub fn init(level: Level, format: Format, colour: bool, out: Out) {
                     name => write!(line, "{name}={value}"),
                 }
             });
-            builder
+            let lines = tracing_subscriber::fmt::layer()
                 .with_writer(out)
                 .with_target(false)
                 .with_ansi(colour)
-                .fmt_fields(fields.delimited(" "))
-                .try_init()
+                .fmt_fields(fields.delimited(" "));
+            subscriber.with(lines).try_init()
         }
     };
-    drop(done);
+    if done.is_ok() {
+        *CONTROL.lock().unwrap_or_else(PoisonError::into_inner) = Some((level, handle));
+    }
+}
+
+fn filter(level: Level) -> EnvFilter {
+    // What libraries log at debug level is about their insides, and may hold
+    // headers with secrets.
+    let others = level.0.min(LevelFilter::WARN);
+    EnvFilter::new(format!("{others},regmirror={}", level.0))
+}
+
+/// How much is logged; `None` if logging has not begun.
+pub fn level() -> Option<Level> {
+    let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
+    control.as_ref().map(|(level, _)| *level)
+}
+
+/// Logs so much from now on.
+pub fn set_level(level: Level) {
+    let mut control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
+    // It fails only when there is no log any more.
+    if let Some((now, handle)) = control.as_mut()
+        && handle.reload(filter(level)).is_ok()
+    {
+        *now = level;
+    }
+}
+
+/// How many events were logged so far, by the names of their levels.
+pub fn logged() -> impl Iterator<Item = (&'static str, u64)> {
+    let counts = LOGGED.iter().map(|count| count.load(Ordering::Relaxed));
+    LEVELS.into_iter().zip(counts)
+}
+
+/// Counts what is logged.
+struct Count;
+
+impl<S: Subscriber> Layer<S> for Count {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let place = match *event.metadata().level() {
+            tracing::Level::ERROR => 0,
+            tracing::Level::WARN => 1,
+            tracing::Level::INFO => 2,
+            tracing::Level::DEBUG => 3,
+            tracing::Level::TRACE => 4,
+        };
+        LOGGED[place].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Whether a character can end a line, colour it, or make it look like another
@@ -113,6 +182,17 @@ fn disarmed(text: &str) -> String {
     shown
 }
 
+/// An event with the fields of the span that it is in beside its own: readers of
+/// logs look for `run_id`, whoever knows it.
+fn level_with_span(mut event: Map<String, Value>) -> Value {
+    if let Some(Value::Object(span)) = event.remove("span") {
+        for (name, value) in span.into_iter().filter(|(name, _)| name != "name") {
+            event.entry(name).or_insert(value);
+        }
+    }
+    Value::Object(event)
+}
+
 /// Writes events as JSON. Its strings may hold characters that JSON leaves
 /// alone and a terminal does not.
 struct JsonLines<W>(W);
@@ -120,8 +200,12 @@ struct JsonLines<W>(W);
 impl<W: Write> Write for JsonLines<W> {
     /// Takes whole events, as the subscriber hands them out.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let mut shown = String::with_capacity(event.len());
-        for c in String::from_utf8_lossy(event).chars() {
+        let text = match serde_json::from_slice(event) {
+            Ok(fields) => level_with_span(fields).to_string() + "\n",
+            Err(_) => String::from_utf8_lossy(event).into_owned(),
+        };
+        let mut shown = String::with_capacity(text.len());
+        for c in text.chars() {
             match deceives(c) && c != '\n' {
                 // All of them are in the first plane, so this is one escape.
                 true => drop(write!(shown, "\\u{:04x}", u32::from(c))),
@@ -159,5 +243,16 @@ mod tests {
         assert!(!line.chars().any(deceives), "{line}");
         let read: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(read["message"], hostile, "nothing is lost");
+    }
+
+    #[test]
+    fn the_fields_of_a_span_stand_beside_the_event_s() {
+        let event =
+            r#"{"message":"m","sync_job":"a","span":{"sync_job":"b","run_id":"r","name":"run"}}"#;
+        let mut written = JsonLines(Vec::new());
+        written.write_all(event.as_bytes()).unwrap();
+        let read: Value = serde_json::from_slice(&written.0).unwrap();
+        let wanted = serde_json::json!({"message": "m", "sync_job": "a", "run_id": "r"});
+        assert_eq!(read, wanted);
     }
 }

@@ -100,8 +100,8 @@ async fn told(arguments: &Ctl) -> Result<Exit, String> {
             let jobs = output::plural(jobs.unwrap_or_default(), "job");
             output::print(&format!("the configuration was read again: {jobs}\n"));
         }
-        CtlCommand::LogLevel { level } => {
-            let answer = match level {
+        CtlCommand::LogLevel { wanted } => {
+            let answer = match wanted {
                 None => api.get(&["log-level"]).await?,
                 Some(level) => {
                     let body = json!({ "level": level.to_string() }).to_string();

@@ -208,9 +208,13 @@ impl HostClient {
             Class::Read => &self.state.reads,
             Class::Write => &self.state.writes,
         };
+        if let Ok(permit) = Arc::clone(semaphore).try_acquire_owned() {
+            return Permit { _permit: permit };
+        }
         let began = Instant::now();
         let permit = Arc::clone(semaphore).acquire_owned().await;
-        self.waited(Brake::Concurrency, began);
+        let waited = Traffic::Waited(Brake::Concurrency, began.elapsed());
+        self.meter.note(waited);
         Permit {
             _permit: permit.expect("the semaphores are never closed"),
         }
@@ -325,26 +329,24 @@ impl HostClient {
 
     /// Waits out what the host asked for; others may have been told meanwhile.
     async fn wait_for_turn(&self) -> Result<(), HttpError> {
-        let began = Instant::now();
         while let Some(until) = self.state.not_before() {
             let wait = until - Instant::now();
             if wait > self.policy.patience {
                 return Err(HttpError::LeftAlone(wait));
             }
-            sleep_until(until).await;
+            self.brake(until).await;
         }
         if let Some(slot) = self.state.slot() {
-            sleep_until(slot).await;
+            self.brake(slot).await;
         }
-        self.waited(Brake::RateLimit, began);
         Ok(())
     }
 
-    fn waited(&self, why: Brake, since: Instant) {
-        let time = since.elapsed();
-        if !time.is_zero() {
-            self.meter.note(Traffic::Waited(why, time));
-        }
+    async fn brake(&self, until: Instant) {
+        let began = Instant::now();
+        sleep_until(until).await;
+        let waited = Traffic::Waited(Brake::RateLimit, began.elapsed());
+        self.meter.note(waited);
     }
 
     /// One attempt; the inner error is a failure of the transport.

@@ -143,7 +143,8 @@ pub(in crate::cli) enum CtlCommand {
     /// Tell how much is logged, or change it.
     LogLevel {
         /// trace, debug, info, warn, error or off.
-        level: Option<Level>,
+        #[arg(value_name = "LEVEL")]
+        wanted: Option<Level>,
     },
 }
 

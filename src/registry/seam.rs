@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::Registry;
 use super::client::Inner;
@@ -23,7 +24,7 @@ pub(super) async fn driven<T: Send + 'static>(work: impl Future<Output = T> + Se
         clippy::disallowed_methods,
         reason = "owned by the handle, which is waited for"
     )]
-    let task = AbortOnDropHandle::new(tokio::spawn(work));
+    let task = AbortOnDropHandle::new(tokio::spawn(work.in_current_span()));
     task.await.unwrap_or_else(|ended| {
         std::panic::resume_unwind(ended.into_panic());
     })

@@ -14,6 +14,8 @@ mod config_reference;
 mod config_rows;
 mod configuration;
 mod costs;
+mod daemon_api;
+mod daemon_metrics;
 mod distribution_spec;
 mod exit_codes;
 mod help;

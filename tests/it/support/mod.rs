@@ -2,6 +2,7 @@
 
 mod auth;
 pub(crate) mod bench;
+pub(crate) mod daemon;
 mod fault;
 pub(crate) mod helper;
 pub(crate) mod images;

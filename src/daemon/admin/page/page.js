@@ -52,7 +52,7 @@ function node(name, properties = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
     if (key === "data") Object.assign(made.dataset, value);
-    else if (key === "scope" || key.startsWith("aria-")) made.setAttribute(key, value);
+    else if (key === "scope" || key === "role" || key.startsWith("aria-")) made.setAttribute(key, value);
     else made[key] = value;
   }
   made.append(...children);
@@ -272,13 +272,13 @@ function row(job) {
   if (job.waits_for.length) {
     detail.push(node("small", { className: "muted" }, ` waits for ${job.waits_for.join(", ")}`));
   }
-  const cell = (name, ...content) => node("td", { data: { label: name } }, ...content);
+  const cell = (name, ...content) => node("td", { role: "cell", data: { label: name } }, ...content);
   const number = (name, text) => {
     const made = cell(name, text);
     made.className = "number";
     return made;
   };
-  const act = node("td", { className: "act" });
+  const act = node("td", { role: "cell", className: "act" });
   if (state.status?.changeable && state.token) {
     const button = (text, path, off) => {
       const made = node("button", { type: "button", disabled: off, "aria-label": `${text}: ${job.sync_job}`, data: { path } }, text);
@@ -295,15 +295,15 @@ function row(job) {
       job.paused ? button("Resume", `jobs/${name}/resume`, false) : button("Pause", `jobs/${name}/pause`, false),
     );
   }
-  const made = node("tr", { data: { job: job.sync_job, state: job.state } },
-    node("th", { scope: "row" }, job.sync_job, node("small", {}, `${job.source} to ${job.target}`)),
+  const made = node("tr", { role: "row", data: { job: job.sync_job, state: job.state } },
+    node("th", { role: "rowheader", scope: "row" }, job.sync_job, node("small", {}, `${job.source} to ${job.target}`)),
     cell("State", node("span", { className: `state ${job.state}` }, label), ...detail),
     cell("Last success", timed(() => ago(job.last_success), job.last_success)),
     cell("Next run", job.paused ? "paused" : timed(() => until(job.next_run, "none"), job.next_run)),
     number("Lag", count.format(job.tags.pending)),
     number("Copied", last ? count.format(last.totals.copied) : "-"),
     number("Failed", count.format(job.tags.failed)),
-    number("Took", last ? span(last.duration_ms / 1000) : "-"),
+    number("Took", last ? (last.duration_ms < 2000 ? `${last.duration_ms} ms` : span(last.duration_ms / 1000)) : "-"),
     act);
   if (last?.error) {
     const cause = node("div", { className: "cause bad" }, last.error);

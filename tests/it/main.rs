@@ -5,6 +5,7 @@
 mod attachments;
 mod auth_check;
 mod bad_input;
+mod browser;
 mod check_command;
 mod checklist;
 mod command_line;

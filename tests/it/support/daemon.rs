@@ -28,8 +28,12 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts it on a port of its own.
-    pub(crate) fn start(mut program: Program) -> Self {
-        program.command.args(["--http-addr", "127.0.0.1:0"]);
+    pub(crate) fn start(program: Program) -> Self {
+        Self::start_at(program, "127.0.0.1:0")
+    }
+
+    fn start_at(mut program: Program, address: &str) -> Self {
+        program.command.args(["--http-addr", address]);
         let mut child = program.start();
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let (sender, log) = unbounded_channel();
@@ -50,11 +54,16 @@ impl Server {
     }
 
     /// Starts it with a token for its API.
-    pub(crate) fn with_token(mut program: Program) -> Self {
+    pub(crate) fn with_token(program: Program) -> Self {
+        Self::with_token_at(program, "127.0.0.1:0")
+    }
+
+    /// The same at an address.
+    pub(crate) fn with_token_at(mut program: Program, address: &str) -> Self {
         let path = program.folder.path().join("token");
         std::fs::write(path, format!("{TOKEN}\n")).expect("a file");
         program.command.args(["--admin-token-file", "token"]);
-        let mut server = Self::start(program);
+        let mut server = Self::start_at(program, address);
         server.token = TOKEN;
         server
     }

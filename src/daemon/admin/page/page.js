@@ -404,4 +404,5 @@ setInterval(() => {
     state.stop?.abort();
   }
 }, 1000);
-follow();
+if ("token" in document.documentElement.dataset && !state.token) signIn("");
+else follow();

@@ -16,6 +16,7 @@ mod config_rows;
 mod configuration;
 mod costs;
 mod daemon_api;
+mod daemon_load;
 mod daemon_metrics;
 mod distribution_spec;
 mod exit_codes;

@@ -486,3 +486,53 @@ fn milliseconds(time: TimeDelta) -> u64 {
 fn stamp(time: DateTime<Utc>) -> String {
     crate::report::timestamp(time.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::daemon::SystemClock;
+    use crate::telemetry::metrics::BuildInfo;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_says_each_hour_that_all_goes_on() {
+        let metrics = Metrics::new(&BuildInfo {
+            version: "1",
+            revision: "2",
+            rustc_version: "3",
+        });
+        let board = Board::new(Arc::new(metrics), Arc::new(SystemClock));
+        let log = Log::default();
+        let writer = log.clone();
+        let logging = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(logging);
+        let now = Utc::now();
+        let said = |minutes| {
+            board.ticked(now + TimeDelta::minutes(minutes));
+            let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            log.matches("alive").count()
+        };
+        assert_eq!([said(1), said(59), said(61), said(119)], [0, 0, 1, 1]);
+        assert_eq!([said(122), said(123)], [2, 2]);
+        // A clock that is set back does not silence it for as long.
+        assert_eq!([said(-600), said(-541), said(-539)], [3, 3, 4]);
+    }
+}

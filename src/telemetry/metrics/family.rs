@@ -71,6 +71,11 @@ impl<T, const N: usize> Each<T, N> {
         Self(values.map(|value| (value, make(value))))
     }
 
+    /// All of them, with their values.
+    pub(super) fn all(&self) -> impl Iterator<Item = &(&'static str, T)> {
+        self.0.iter()
+    }
+
     /// The series with this value.
     ///
     /// # Panics
@@ -85,7 +90,6 @@ impl<T, const N: usize> Each<T, N> {
 
 pub(super) type Counters<const N: usize> = Each<IntCounter, N>;
 pub(super) type Sums<const N: usize> = Each<Counter, N>;
-pub(super) type Gauges<const N: usize> = Each<Gauge, N>;
 
 /// Removes the series of which the value of `label` is not to be kept.
 pub(super) fn keep<B: MetricVecBuilder>(

@@ -6,6 +6,7 @@
 //! run's name: jobs and registries come from the configuration, and when one is
 //! gone from it, so are its series.
 
+mod cell;
 mod family;
 mod jobs;
 mod pool;
@@ -14,6 +15,7 @@ mod registries;
 
 use prometheus::{Registry, TextEncoder};
 
+pub use cell::{Count, Number};
 pub use family::Each;
 use family::Families;
 pub use jobs::{JobMetrics, JobSeries};
@@ -62,7 +64,9 @@ impl Metrics {
         self.process.take_over_log();
         let families = self.registry.gather();
         let text = TextEncoder::new().encode_to_string(&families);
-        text.expect("every family has a sample")
+        let mut text = text.expect("every family has a sample");
+        self.jobs.write(&mut text);
+        text
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, Response};
 use rustix::process::{Pid, Signal, kill_process};
@@ -140,18 +140,27 @@ impl Server {
     /// Waits until a document is as it should be, and gives it. It is looked at
     /// again whenever the server tells of a change.
     pub(crate) async fn until(&mut self, path: &str, so: impl Fn(&Value) -> bool) -> Value {
-        let token = self.token;
-        let mut events = self.ask(Method::GET, "/api/v1/events", token).await;
+        let url = self.url().await + "/api/v1/events";
+        // Its answer has no end.
+        let events = client().get(url).bearer_auth(self.token).send().await;
+        let mut events = events.expect("an answer");
+        let began = Instant::now();
         loop {
-            let answer = self.ask(Method::GET, path, token).await;
+            let answer = self.ask(Method::GET, path, self.token).await;
             let value = document(answer).await;
             if so(&value) {
                 return value;
             }
             let event = tokio::time::timeout(Duration::from_secs(30), events.chunk()).await;
             let event = event.ok().and_then(Result::ok).flatten();
-            assert!(event.is_some(), "{path} stays {value}");
+            let goes_on = event.is_some() && began.elapsed() < Duration::from_secs(120);
+            assert!(goes_on, "{path} stays {value}");
         }
+    }
+
+    /// Forgets what it has logged so far.
+    pub(crate) fn forget_log(&mut self) {
+        while self.log.try_recv().is_ok() {}
     }
 
     /// Sends it a signal.

@@ -211,6 +211,11 @@ impl TestRegistry {
         self.script.lock().sent
     }
 
+    /// Ends a storm.
+    pub(crate) fn calm(&self) {
+        self.script.lock().storm = None;
+    }
+
     /// No fault is to happen any more.
     pub(crate) fn heal(&self) {
         let mut script = self.script.lock();

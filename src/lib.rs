@@ -18,9 +18,9 @@
 //! | [`sync`] | jobs: plan, then apply. Never names a backend | `oci` `select` `store` `template` `process` |
 //! | [`config`] | YAML to jobs | `oci` `select` `http` `schedule` `sync` `template` `nearest` `annotation` |
 //! | [`report`] | what runs did, for programs: JSON and its schema, GitHub, GitLab | `oci` `select` `store` `sync` `annotation` |
-//! | [`daemon`] | runs jobs when they are due; reload | `config` `report` `schedule` `sync` `telemetry` |
+//! | [`daemon`] | runs jobs when they are due; reload; shows itself over HTTP | `config` `report` `schedule` `sync` `telemetry` |
 //! | [`embedded`] | the embedded registry: a server over a store | `oci` `store` |
-//! | [`telemetry`] | logs | |
+//! | [`telemetry`] | logs, metrics | |
 //! | [`app`] | the composition root: which store an endpoint means | all above |
 //! | [`cli`] | commands, output, exit codes | `app` `config` `daemon` `report` `schedule` `sync` `annotation` `telemetry` |
 //!

@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::{ci, output, terminal};
 use crate::app::{OpenStores, RetryPolicy};
 use crate::config::{Config, ConfigError, Format};
+use crate::telemetry;
 
 /// Reads the configuration that the command line names, and tells what is wrong
 /// or odd about it on standard error; in a CI system, also where that shows it,
@@ -26,13 +27,19 @@ pub(super) fn load(path: Option<&Path>, code_quality: Option<&Path>) -> Result<C
             Ok(config)
         }
         Err(ConfigError::Faulty(report)) => {
-            output::complain(&report.render(human(&std::io::stderr())));
+            match telemetry::tells_programs() {
+                true => output::error(&report.to_string()),
+                false => output::complain(&report.render(human(&std::io::stderr()))),
+            }
             ci::show_findings(&report);
             if let Some(file) = code_quality
                 && let Err(error) = std::fs::write(file, report.render(Format::Gitlab))
             {
                 output::error(&format!("could not write {}: {error}", file.display()));
             }
+            // The last line is what a pod's status shows.
+            let count = output::plural(report.errors(), "error");
+            output::error(&format!("{} cannot be used: {count}", report.origin()));
             Err(Exit::Config)
         }
         Err(error) => {

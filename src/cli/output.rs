@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::terminal::undisturbed;
+use crate::telemetry;
 
 /// Whether results could not be printed, though somebody wanted them.
 static LOST: AtomicBool = AtomicBool::new(false);
@@ -36,10 +37,15 @@ pub(super) fn is_lost() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Prints what went wrong, each line on its own.
+/// Tells what went wrong, each line on its own: in the log where programs read it,
+/// who would take any other line for a broken one.
 pub(super) fn error(text: &str) {
+    let logged = telemetry::tells_programs();
     for line in text.lines() {
-        complain(&format!("regmirror: {line}\n"));
+        match logged {
+            true => tracing::error!("{line}"),
+            false => complain(&format!("regmirror: {line}\n")),
+        }
     }
 }
 

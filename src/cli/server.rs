@@ -1,5 +1,6 @@
 //! `regmirror server`: run jobs when they are due, until told to stop.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ use crate::daemon::admin::{Access, Admin, serve};
 use crate::daemon::{Asked, Board, Keeper, NO_SCHEDULE, Reloader, Supervisor, SystemClock};
 use crate::sync::Watch;
 use crate::telemetry::metrics::{BuildInfo, Metrics};
+
+/// The first port that every user may listen on, where nobody changed that.
+const UNPRIVILEGED: u16 = 1024;
 
 pub(super) async fn run(cli: &Cli, arguments: &Server) -> Exit {
     match start(cli.config.as_deref(), arguments).await {
@@ -78,7 +82,13 @@ async fn start(path: Option<&Path>, arguments: &Server) -> Result<Daemon, Exit> 
     let signals = Signals::watch()?;
     let address = arguments.http.http_addr;
     let listener = TcpListener::bind(address).await.map_err(|error| {
-        let text = format!("could not listen on {address}: {error} (see --http-addr)");
+        let hint = match error.kind() {
+            ErrorKind::PermissionDenied if address.port() < UNPRIVILEGED => {
+                "ports below 1024 are not for every user: choose a higher one with --http-addr"
+            }
+            _ => "see --http-addr",
+        };
+        let text = format!("could not listen on {address}: {error} ({hint})");
         refused(Exit::Failed, text)
     })?;
     let version = version();

@@ -80,6 +80,14 @@ impl Report {
         self.findings.is_empty()
     }
 
+    /// How many of them are errors.
+    pub fn errors(&self) -> u64 {
+        let errors = self.findings.iter();
+        errors
+            .filter(|finding| finding.severity == Severity::Error)
+            .count() as u64
+    }
+
     /// Adds what was found beside the text.
     pub(super) fn push(&mut self, finding: Finding) {
         self.findings.push(finding);

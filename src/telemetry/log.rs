@@ -34,6 +34,8 @@ impl Level {
     pub const INFO: Self = Self(LevelFilter::INFO);
     /// What a person should look at.
     pub const WARN: Self = Self(LevelFilter::WARN);
+    /// Nothing.
+    pub const OFF: Self = Self(LevelFilter::OFF);
 }
 
 /// As it is given.
@@ -69,8 +71,15 @@ impl FromStr for Level {
 /// Gives what events are written to, each in one piece.
 pub type Out = fn() -> Box<dyn Write>;
 
-/// The level at hand, and how it is changed; there is one log in a process.
-static CONTROL: Mutex<Option<(Level, reload::Handle<EnvFilter, Registry>)>> = Mutex::new(None);
+/// The log; there is one in a process.
+static CONTROL: Mutex<Option<Control>> = Mutex::new(None);
+
+/// How it looks, the level at hand, and how that is changed.
+struct Control {
+    format: Format,
+    level: Level,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
 
 /// How many events of each level were logged, the gravest first.
 static LOGGED: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
@@ -110,7 +119,11 @@ pub fn init(level: Level, format: Format, colour: bool, out: Out) {
         }
     };
     if done.is_ok() {
-        *CONTROL.lock().unwrap_or_else(PoisonError::into_inner) = Some((level, handle));
+        *CONTROL.lock().unwrap_or_else(PoisonError::into_inner) = Some(Control {
+            format,
+            level,
+            handle,
+        });
     }
 }
 
@@ -124,17 +137,25 @@ fn filter(level: Level) -> EnvFilter {
 /// How much is logged; `None` if logging has not begun.
 pub fn level() -> Option<Level> {
     let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
-    control.as_ref().map(|(level, _)| *level)
+    control.as_ref().map(|control| control.level)
+}
+
+/// Whether programs read the log, and find errors in it.
+pub fn tells_programs() -> bool {
+    let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
+    control
+        .as_ref()
+        .is_some_and(|control| control.format == Format::Json && control.level != Level::OFF)
 }
 
 /// Logs so much from now on.
 pub fn set_level(level: Level) {
     let mut control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
     // It fails only when there is no log any more.
-    if let Some((now, handle)) = control.as_mut()
-        && handle.reload(filter(level)).is_ok()
+    if let Some(control) = control.as_mut()
+        && control.handle.reload(filter(level)).is_ok()
     {
-        *now = level;
+        control.level = level;
     }
 }
 

@@ -3,4 +3,6 @@
 mod log;
 pub mod metrics;
 
-pub use log::{Format, Level, LevelError, Out, deceives, init, level, logged, set_level};
+pub use log::{
+    Format, Level, LevelError, Out, deceives, init, level, logged, set_level, tells_programs,
+};

@@ -121,17 +121,18 @@ fn switches(command: clap::Command) -> clap::Command {
 
 impl Cli {
     pub(super) fn level(&self) -> Level {
-        self.level.unwrap_or(match self.command {
-            // They tell what they do themselves.
-            Command::Demo | Command::Ctl(_) | Command::Healthcheck(_) => Level::WARN,
-            _ if self.quiet => Level::WARN,
-            _ => Level::INFO,
-        })
+        self.level
+            .unwrap_or(match self.quiet || self.command.tells_itself() {
+                true => Level::WARN,
+                false => Level::INFO,
+            })
     }
 
     pub(super) fn format(&self) -> Format {
         match self.format {
             _ if !self.logopt.is_empty() => Format::Json,
+            // Who runs those in a pod sits before them.
+            LogFormat::Auto if self.command.tells_itself() => Format::Text,
             LogFormat::Auto if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
                 Format::Json
             }
@@ -179,6 +180,13 @@ pub(super) enum Command {
     Man(Man),
     /// Print what this program is.
     Version(VersionArgs),
+}
+
+impl Command {
+    /// Whether it tells people what it does by itself.
+    fn tells_itself(&self) -> bool {
+        matches!(self, Self::Demo | Self::Ctl(_) | Self::Healthcheck(_))
+    }
 }
 
 #[derive(Debug, Subcommand)]

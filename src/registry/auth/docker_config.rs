@@ -153,7 +153,16 @@ impl DockerConfig {
                 (".dockercfg", Form::Bare),
             ];
             let files = files.map(|(name, form)| (folder.join(name), form));
-            sources.push(Source::files(files.into(), false)?);
+            let source = Source::files(files.into(), false)?;
+            if source.is_missing() && given("DOCKER_CONFIG").is_some() {
+                // So it is while a Secret that was to be mounted there is missing.
+                warn!(
+                    "DOCKER_CONFIG is {}, where there is no config.json: until there is one, \
+                     registries have no credentials from there",
+                    folder.display()
+                );
+            }
+            sources.push(source);
         }
         if let Some(file) = path("REGISTRY_AUTH_FILE") {
             sources.push(Source::files(vec![(file, Form::Config)], true)?);
@@ -242,6 +251,11 @@ impl Source {
         }
         source.state = Mutex::new((print, content));
         Ok(source)
+    }
+
+    fn is_missing(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 == Print::Missing
     }
 
     /// What is there now, or was last in order. Reads it if it has changed, or

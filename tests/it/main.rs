@@ -18,6 +18,7 @@ mod costs;
 mod daemon_api;
 mod daemon_load;
 mod daemon_metrics;
+mod deploy;
 mod distribution_spec;
 mod exit_codes;
 mod help;

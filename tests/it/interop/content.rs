@@ -8,8 +8,9 @@ use std::process::Command;
 use regmirror::oci::{Descriptor, Digest, Draft, Manifest, MediaType, fallback_tag};
 use reqwest::{Method, StatusCode, Url};
 
-use super::programs::{Server, run, skopeo, skopeo_copy, skopeo_raw};
+use super::programs::{Server, skopeo, skopeo_copy, skopeo_raw};
 use crate::support::client;
+use crate::support::program::printed;
 
 /// Which of the two families of media types an image is typed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +35,14 @@ pub(super) fn image(content: &str, family: Family, destination: &str) {
     let (root, tar) = (dir.path().join("root"), dir.path().join("root.tar"));
     fs::create_dir_all(root.join("etc")).expect("a directory");
     fs::write(root.join("etc/motd"), content).expect("a file");
-    run(Command::new("tar")
-        .args(["--create", "--owner=0", "--group=0", "--file"])
-        .arg(&tar)
-        .arg("--directory")
-        .arg(&root)
-        .arg("."));
+    printed(
+        Command::new("tar")
+            .args(["--create", "--owner=0", "--group=0", "--file"])
+            .arg(&tar)
+            .arg("--directory")
+            .arg(&root)
+            .arg("."),
+    );
     let format = match family {
         Family::Oci => "--format=oci",
         Family::Docker => "--format=v2s2",

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::content::{Family, assert_in_layout, assert_pulls, image, manifest};
-use super::programs::{Report, Server, has, installed, once, run, skopeo_copy, skopeo_raw};
+use super::programs::{Report, Server, installed, once, skopeo_copy, skopeo_raw};
+use crate::support::program::{has, printed};
 
 #[tokio::test]
 async fn a_layout_of_skopeo_is_mirrored_and_written_into() {
@@ -96,11 +97,13 @@ fn umoci_unpacks(layout: &Path, tag: &str, content: &str) {
     }
     let work = tempfile::tempdir().unwrap();
     let name = format!("{}:{tag}", layout.display());
-    run(Command::new("umoci").args(["stat", "--image", &name]));
+    printed(Command::new("umoci").args(["stat", "--image", &name]));
     let bundle = work.path().join("bundle");
-    run(Command::new("umoci")
-        .args(["unpack", "--rootless", "--image", &name])
-        .arg(&bundle));
+    printed(
+        Command::new("umoci")
+            .args(["unpack", "--rootless", "--image", &name])
+            .arg(&bundle),
+    );
     let file = bundle.join("rootfs/etc/motd");
     assert_eq!(fs::read_to_string(file).unwrap(), content);
 }

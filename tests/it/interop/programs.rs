@@ -1,63 +1,26 @@
 //! The programs: which are there, how they are run, and that none outlives its
 //! test.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
-use tempfile::TempDir;
+use crate::support::program::{available, printed, regmirror};
+pub(super) use crate::support::server::Server;
 
-use crate::support::program::regmirror;
-
-/// How long a server may take until it listens.
-const STARTS_WITHIN: Duration = Duration::from_secs(30);
-
-/// Whether the programs that nearly every test needs are there. Where they are
-/// not, the test is skipped, or fails if the environment asks for that.
+/// Whether the programs that nearly every test needs are there.
 pub(super) fn installed() -> bool {
-    let needed = ["docker-registry", "skopeo"];
-    let Some(absent) = needed.into_iter().find(|program| !has(program)) else {
-        return true;
-    };
-    let required = std::env::var("REGMIRROR_REQUIRE_INTEROP").is_ok_and(|value| value == "1");
-    assert!(!required, "{absent} is not installed");
-    // Not with eprintln!, whose text a test that passes does not show.
-    // In one piece, as several tests write at once.
-    let line = format!("skipped: {absent} is not installed\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    false
-}
-
-/// Whether `program` is on the path.
-pub(super) fn has(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-}
-
-/// Runs a command to its end and returns what it printed. It has to succeed.
-pub(super) fn run(command: &mut Command) -> Vec<u8> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program starts");
-    assert!(
-        output.status.success(),
-        "{command:?} ended with {}:\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    output.stdout
+    available(&["docker-registry", "skopeo"], "REGMIRROR_REQUIRE_INTEROP")
 }
 
 /// Runs skopeo with these arguments and returns what it printed.
 pub(super) fn skopeo(arguments: &[&str]) -> Vec<u8> {
     // The signature policy is the machine's, and not what is tested.
-    run(Command::new("skopeo")
-        .arg("--insecure-policy")
-        .args(arguments))
+    printed(
+        Command::new("skopeo")
+            .arg("--insecure-policy")
+            .args(arguments),
+    )
 }
 
 /// Copies an image, or an index with all that it lists, by skopeo.
@@ -156,16 +119,6 @@ pub(super) fn report(printed: &str) -> Report {
     }
 }
 
-/// A registry on loopback, in a process of its own that ends with it.
-#[derive(Debug)]
-pub(super) struct Server {
-    process: Child,
-    /// `127.0.0.1:PORT`.
-    pub(super) address: String,
-    log: PathBuf,
-    _dir: TempDir,
-}
-
 impl Server {
     /// `docker-registry serve`, empty, with deletion enabled.
     pub(super) fn docker_registry() -> Self {
@@ -202,41 +155,6 @@ impl Server {
         Self::start(command, dir, "serving a registry on http://")
     }
 
-    /// Starts a server and waits until its log names its address, which is
-    /// what follows `announced`.
-    fn start(mut command: Command, dir: TempDir, announced: &str) -> Self {
-        let log = dir.path().join("log");
-        let output = File::create(&log).expect("a log file");
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().expect("a second handle"))
-            .stderr(output)
-            .spawn()
-            .expect("the server starts");
-        let mut server = Self {
-            process,
-            address: String::new(),
-            log,
-            _dir: dir,
-        };
-        let deadline = Instant::now() + STARTS_WITHIN;
-        loop {
-            if let Some(address) = address(&server.log(), announced) {
-                server.address = address;
-                return server;
-            }
-            let ended = server.process.try_wait().expect("the process is ours");
-            let running = ended.is_none() && Instant::now() < deadline;
-            assert!(running, "{command:?} does not serve:\n{}", server.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// What it has logged so far.
-    pub(super) fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).expect("the log is there")).into_owned()
-    }
-
     /// The requests in docker-registry's log that could change something, such
     /// as `PUT /v2/team/app/manifests/1`.
     pub(super) fn writes(&self) -> Vec<String> {
@@ -258,19 +176,4 @@ impl Server {
     pub(super) fn docker(&self, rest: &str) -> String {
         format!("docker://{}/{rest}", self.address)
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is no reason to panic twice.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The address that follows `announced`, once its line is complete.
-fn address(log: &str, announced: &str) -> Option<String> {
-    let (_, rest) = log.split_once(announced)?;
-    let end = rest.find(['\n', '"'])?;
-    Some(rest[..end].to_owned())
 }

@@ -88,8 +88,11 @@ impl Server {
     pub(crate) async fn url(&mut self) -> String {
         if self.address.is_none() {
             let line = self.says("serving").await;
-            let address = line.split_once("http=").expect("the address is told").1;
-            let address = address.split_whitespace().next().expect("an address");
+            let (_, address) = line
+                .split_once("http=")
+                .or_else(|| line.split_once("\"http\":\""))
+                .expect("the address is told");
+            let address = address.split([' ', '"']).next().expect("an address");
             self.address = Some(address.to_owned());
         }
         format!("http://{}", self.address.as_deref().unwrap_or_default())

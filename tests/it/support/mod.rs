@@ -10,6 +10,7 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod recorded;
 mod registry;
+pub(crate) mod server;
 mod storm;
 pub(crate) mod tls;
 mod wire;

@@ -44,6 +44,48 @@ pub(crate) fn with_input(mut command: Command, input: &str) -> Output {
     child.wait_with_output().expect("the program ends")
 }
 
+/// Whether other programs are there. Where one is not, the test is skipped, or fails
+/// if the variable `required` asks for that.
+pub(crate) fn available(programs: &[&str], required: &str) -> bool {
+    match programs.iter().find(|program| !has(program)) {
+        Some(absent) => skipped(&format!("{absent} is not installed"), required),
+        None => true,
+    }
+}
+
+/// Tells that a test is skipped, and why; fails if the variable `required` asks for
+/// it. Gives false.
+pub(crate) fn skipped(why: &str, required: &str) -> bool {
+    let required = std::env::var(required).is_ok_and(|value| value == "1");
+    assert!(!required, "{why}");
+    // Not with eprintln!, whose text a test that passes does not show.
+    // In one piece, as several tests write at once.
+    let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
+    false
+}
+
+/// Whether `program` is on the path.
+pub(crate) fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Runs a command to its end and returns what it printed. It has to succeed.
+pub(crate) fn printed(command: &mut Command) -> Vec<u8> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}:\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    output.stdout
+}
+
 /// Exit code, standard output and standard error.
 pub(crate) fn told(output: &Output) -> (i32, String, String) {
     (
@@ -63,15 +105,20 @@ pub(crate) struct Program {
 impl Program {
     /// The program with `-c FILE` after its arguments.
     pub(crate) fn new(config: &str, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a directory");
-        let path = folder.path().join("mirror.yml");
+        let mut command = regmirror(arguments);
+        command.args(["-c", "mirror.yml"]);
+        let program = Self::of(command);
+        let path = program.folder.path().join("mirror.yml");
         std::fs::write(&path, config).expect("a file");
         // Otherwise the first line is a warning of that.
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a file");
-        let mut command = regmirror(arguments);
+        program
+    }
+
+    /// A command as it is, which has its configuration from elsewhere.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let folder = tempfile::tempdir().expect("a directory");
         command
-            .arg("-c")
-            .arg("mirror.yml")
             .current_dir(folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -536,6 +536,52 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_late_was_due_and_has_not_succeeded_since() {
+        // Nothing is late at a weekend.
+        let jobs = [("a", "0 3 * * 1-5"), ("b", "0 20 * * 0")];
+        let mut bench = Bench::new(&jobs, "2026-11-26T03:30:00Z");
+        bench
+            .expect(&["a looks for what is missing", "b looks for what is missing"])
+            .await;
+        bench.engine.go.notify_waiters();
+        bench.expect(&["a done", "b done"]).await;
+        let since = |bench: &Bench, time: &str| {
+            let seconds = match time {
+                "never" => 0,
+                time => time.parse::<DateTime<Utc>>().unwrap().timestamp(),
+            };
+            let name = "regmirror_sync_due_since_timestamp_seconds";
+            bench.metric(&format!("{name}{{sync_job=\"a\"}} {seconds}"))
+        };
+        assert!(since(&bench, "never"), "the pass at the start is not due");
+        bench.move_to("2026-11-27T03:00:00Z");
+        bench.expect(&["a runs"]).await;
+        assert!(since(&bench, "2026-11-27T03:00:00Z"));
+        bench.engine.go.notify_waiters();
+        bench.expect(&["a done"]).await;
+        bench.shows("a", |job| job.last_success.is_some()).await;
+        assert!(since(&bench, "never"));
+        bench.move_to("2026-11-29T20:00:00Z");
+        bench.expect(&["b runs"]).await;
+        assert!(since(&bench, "never"));
+        // A failure and another; paused, too.
+        *bench.engine.panics.lock().unwrap() = true;
+        bench.move_to("2026-11-30T03:00:00Z");
+        bench.expect(&["a runs"]).await;
+        bench.shows("a", |job| job.state == JobState::Failing).await;
+        bench
+            .ask(|answer| Command::Pause(Some("a".to_owned()), true, answer))
+            .await;
+        bench.move_to("2026-12-01T03:00:00Z");
+        let skipped = "regmirror_sync_runs_skipped_total{reason=\"paused\",sync_job=\"a\"} 1";
+        bench.until(|bench| bench.metric(skipped)).await;
+        assert!(
+            since(&bench, "2026-11-30T03:00:00Z"),
+            "the first time counts"
+        );
+    }
+
+    #[tokio::test]
     async fn a_panic_is_one_failed_run() {
         let mut bench = Bench::new(&[("a", "0 * * * *")], "2026-11-24T02:59:00Z");
         bench.expect(&["a looks for what is missing"]).await;

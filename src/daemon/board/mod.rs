@@ -277,7 +277,11 @@ impl Board {
                 "paused"
             }
         };
-        self.change_job(job, |entry| entry.series.skipped.get(reason).inc());
+        let now = self.clock.now();
+        self.change_job(job, |entry| {
+            entry.series.skipped.get(reason).inc();
+            entry.was_due(now);
+        });
     }
 
     /// Somebody paused a job, or goes on with it.
@@ -309,6 +313,9 @@ impl Board {
                 began: now,
                 lag: due.map_or(TimeDelta::zero(), |due| now - due),
             });
+            if let Some(due) = due {
+                entry.was_due(due);
+            }
             // A first pass is no run of the schedule: it does not see what changed.
             if kind != Kind::First {
                 entry.record.last_start = Some(now);
@@ -393,12 +400,19 @@ impl Entry {
         last.is_some_and(|last| matches!(last.result, RunResult::Failure | RunResult::Partial))
     }
 
+    /// It was due at a time.
+    fn was_due(&mut self, time: DateTime<Utc>) {
+        self.record.due_since.get_or_insert(time);
+        self.show();
+    }
+
     /// Sets the metrics to what is known.
     fn show(&self) {
         let Record {
             last_start,
             last_completion,
             last_success,
+            due_since,
             last_run,
             tags,
             ..
@@ -408,6 +422,7 @@ impl Entry {
         series.last_start.set(time(last_start));
         series.last_completion.set(time(last_completion));
         series.last_success.set(time(last_success));
+        series.due_since.set(time(due_since));
         let scheduled = |run: &&Under| run.progress.trigger != Trigger::Start;
         let running = self.runs.iter().any(|run| scheduled(&run));
         series.running.set(f64::from(u8::from(running)));
@@ -428,6 +443,7 @@ impl Record {
         self.last_completion = Some(now);
         if ran.result == RunResult::Success {
             self.last_success = Some(now);
+            self.due_since = None;
         }
         self.tags = TagCounts {
             in_sync: totals.copied + totals.unchanged,

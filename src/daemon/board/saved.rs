@@ -31,6 +31,9 @@ pub(super) struct Record {
     pub(super) last_start: Option<DateTime<Utc>>,
     pub(super) last_completion: Option<DateTime<Utc>>,
     pub(super) last_success: Option<DateTime<Utc>>,
+    /// When it was first due since then. What is late is told by this, and not by how
+    /// long ago the last success was: schedules need not be even.
+    pub(super) due_since: Option<DateTime<Utc>>,
     pub(super) last_run: Option<LastRun>,
     pub(super) tags: TagCounts,
     pub(super) paused: bool,

@@ -48,6 +48,8 @@ pub struct JobSeries {
     pub expected_interval: Number,
     /// When it is next due.
     pub next_run: Number,
+    /// When it was first due since it last succeeded.
+    pub due_since: Number,
     /// Whether it runs.
     pub running: Number,
     /// Runs by `success`, `partial`, `failure` and `canceled`.
@@ -140,6 +142,11 @@ impl JobMetrics {
             |job| &job.next_run,
         );
         page.gauge(
+            "regmirror_sync_due_since_timestamp_seconds",
+            "Unix time at which the job was first due since it last succeeded, 0 if it was not.",
+            |job| &job.due_since,
+        );
+        page.gauge(
             "regmirror_sync_running",
             "Whether a run of the job is in progress (1) or not (0).",
             |job| &job.running,
@@ -220,6 +227,7 @@ impl JobSeries {
             last_duration: Number::default(),
             expected_interval: Number::default(),
             next_run: Number::default(),
+            due_since: Number::default(),
             running: Number::default(),
             runs: Each::of(RESULTS, |_| Count::default()),
             skipped: Each::of(SKIPS, |_| Count::default()),

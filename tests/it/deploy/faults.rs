@@ -122,6 +122,27 @@ async fn a_state_directory_that_cannot_be_written_is_1() {
 }
 
 #[tokio::test]
+async fn a_registry_s_secret_that_is_broken_is_3_and_is_not_shown() {
+    let bench = Bench::new().await;
+    let text = bench
+        .config(&[JOB])
+        .replace("skipDockerConfig: true", "parallel: 2");
+    let broken = "{\"auths\": {\"r.test\": {\"auth\": \"hunter2\"}},}";
+    let held: &[(&str, &[(&str, &str)])] = &[
+        ("regmirror-config", &[("config.yml", &text)]),
+        ("regmirror-registry", &[(".dockerconfigjson", broken)]),
+    ];
+    let Some(pod) = server(held) else { return };
+    let (code, last) = ends(program(&pod)).await;
+    assert_eq!(code, 3);
+    assert!(
+        last.contains("docker/config.json is broken at line 1"),
+        "{last}"
+    );
+    assert!(!last.contains("hunter2"), "{last}");
+}
+
+#[tokio::test]
 async fn a_token_s_secret_without_the_token_is_3() {
     let Some(pod) = with("defaults: {interval: 1h}\nsync: []\n") else {
         return;

@@ -1,9 +1,9 @@
 //! What is in `deploy/` and the image, against the program: without a cluster.
 //!
 //! kubectl renders the objects, `promtool` and Prometheus take the alerts and the
-//! dashboard, runc runs the image. Where one of them is missing, its tests say that
-//! they were skipped; with `REGMIRROR_REQUIRE_DEPLOY=1`, which `.ci/run` sets, that is
-//! a failure.
+//! dashboard. Where one of them is missing, its tests say that they were skipped; with
+//! `REGMIRROR_REQUIRE_DEPLOY=1`, which `.ci/run` sets, that is a failure. podman runs the
+//! image that `REGMIRROR_IMAGE` names.
 
 mod alerts;
 mod dashboard;
@@ -19,7 +19,7 @@ mod workflows;
 
 use std::path::PathBuf;
 
-use crate::support::program::{available, skipped};
+use crate::support::program::available;
 
 /// Where it is.
 fn folder() -> PathBuf {
@@ -29,11 +29,6 @@ fn folder() -> PathBuf {
 /// Whether these programs are there.
 fn installed(programs: &[&str]) -> bool {
     available(programs, "REGMIRROR_REQUIRE_DEPLOY")
-}
-
-/// Tells that a test is skipped.
-fn skip(why: &str) {
-    skipped(why, "REGMIRROR_REQUIRE_DEPLOY");
 }
 
 /// What is here belongs to this version of the program.

@@ -26,10 +26,11 @@ const TABLE: &str = include_str!("../snapshots/metrics.txt");
 const TARGET: [&str; 3] = ["job", "instance", "namespace"];
 
 /// What others expose.
-const OTHERS: [(&str, &[&str]); 7] = [
+const OTHERS: [(&str, &[&str]); 8] = [
     ("up", &[]),
     ("kube_cronjob_status_last_successful_time", &["cronjob"]),
     ("kube_cronjob_created", &["cronjob"]),
+    ("kube_cronjob_spec_suspend", &["cronjob"]),
     ("process_start_time_seconds", &[]),
     ("process_resident_memory_bytes", &[]),
     ("process_cpu_seconds_total", &[]),
@@ -51,7 +52,7 @@ fn panels(dashboard: &Value) -> Vec<&Value> {
 fn queries() -> Vec<(String, String)> {
     let dashboard = dashboard();
     let chosen = |text: &str| {
-        let all = Regex::new(r"\$(job|sync_job|registry)\b").unwrap();
+        let all = Regex::new(r"\$(job|namespace|sync_job|registry)\b").unwrap();
         all.replace_all(text, ".*")
             .replace("$__rate_interval", "1m")
     };
@@ -138,7 +139,7 @@ fn rules_and_dashboard_use_only_what_the_process_exposes() {
     let mut all: Vec<(String, String)> = rules.chain(queries()).collect();
     for annotation in dashboard()["annotations"]["list"].as_array().unwrap() {
         let text = annotation["expr"].as_str().unwrap();
-        all.push(("annotation".to_owned(), text.replace("$job", ".*")));
+        all.push(("annotation".to_owned(), text.to_owned()));
     }
     for variable in dashboard()["templating"]["list"].as_array().unwrap() {
         let Some(query) = variable["query"]["query"].as_str() else {

@@ -120,6 +120,33 @@ fn its_own_overlay_renders_and_brings_its_own_configuration() {
 }
 
 #[test]
+fn what_it_says_to_put_into_an_overlay_does_what_it_says() {
+    let guide = text(&folder().join("README.md"));
+    let whole = |block: &&str| block.starts_with("version: 1") || block.contains("kind: Kust");
+    let parts: Vec<_> = blocks(&guide, "yaml")
+        .into_iter()
+        .filter(|block| !whole(block))
+        .collect();
+    assert_eq!(parts.len(), 3, "{parts:?}");
+    let text = format!(
+        "resources: [../singleton]\ncomponents: [../../components/monitoring]\n{}",
+        parts.join("")
+    );
+    let Some(rendered) = Rendered::altered("own", |_| text.clone()) else {
+        return;
+    };
+    for object in &rendered.objects {
+        let label = &object["metadata"]["labels"]["release"];
+        assert_eq!(label, "kube-prometheus-stack", "{object:#}");
+    }
+    let shown = format!("{:?}", rendered.objects);
+    assert!(shown.contains("r.example.com/regmirror:"), "{shown}");
+    assert!(shown.contains("8443"), "{shown}");
+    let monitor: super::monitored::PodMonitor = rendered.only("PodMonitor");
+    assert!(!monitor.spec.selector.match_labels.contains_key("release"));
+}
+
+#[test]
 fn every_part_of_the_folder_is_in_it() {
     let guide = text(&folder().join("README.md"));
     for part in ["components", "overlays"] {

@@ -3,35 +3,35 @@
 //!
 //! `REGMIRROR_IMAGE=localhost/regmirror` names it, without its tag.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::VERSION;
 use super::pod::Pod;
 use super::rendered::Rendered;
 use super::running::{once, server};
 use super::workflows::{github_script, gitlab_scripts};
-use super::{VERSION, skip};
 use crate::support::Fault;
 use crate::support::bench::Bench;
 use crate::support::images::{push_image, repo, tagged};
-use crate::support::program::{end, has, printed, told};
+use crate::support::program::{end, printed, skipped, told};
 
 /// The most that the program may have, in bytes.
 const LARGEST: u64 = 20_000_000;
 
-/// The image, if there is one here.
+/// The image, if somebody named one: then it has to be there.
 fn image() -> Option<String> {
-    let named = std::env::var("REGMIRROR_IMAGE")
-        .ok()
-        .filter(|name| !name.is_empty());
-    if named.is_none() || !has("podman") {
-        skip("no image: REGMIRROR_IMAGE names one, and podman runs it");
-        return None;
+    let named = std::env::var("REGMIRROR_IMAGE").ok();
+    let named = named.filter(|name| !name.is_empty());
+    if named.is_none() {
+        skipped("no image: REGMIRROR_IMAGE names one", "");
     }
     named
 }
@@ -42,17 +42,26 @@ fn podman(arguments: &[&str]) -> Command {
     command
 }
 
-/// A container as a pod's settings make it, its output on ours.
+/// A container under way, and what it logs. It does not outlive this.
 struct Container {
     name: String,
-    child: Child,
+    child: Option<Child>,
+    log: Receiver<String>,
 }
 
 impl Container {
     /// Starts one of `image`, by podman's `options`, with `arguments`.
     fn start(image: &str, options: &[String], arguments: &[String]) -> Self {
         let name = format!("regmirror-test-{:08x}", fastrand::u32(..));
-        let child = restricted(&name)
+        let mut command = restricted(&name);
+        if !options
+            .iter()
+            .any(|option| option.starts_with("--network="))
+        {
+            // Registries are on this machine's loopback.
+            command.arg("--network=host");
+        }
+        let mut child = command
             .args(options)
             .arg(image)
             .args(arguments)
@@ -60,11 +69,24 @@ impl Container {
             .stderr(Stdio::piped())
             .spawn()
             .expect("podman starts");
-        Self { name, child }
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            name,
+            child: Some(child),
+            log,
+        }
     }
 
-    /// Starts a pod's container, listening at `address`.
-    fn of(pod: &Pod, image: &str, address: &str) -> Self {
+    /// Starts a pod's container. A server listens on loopback, where there is a place.
+    fn of(pod: &Pod, image: &str) -> Self {
         let mut options = Vec::new();
         for mount in pod.mounts() {
             let mode = if mount.read_only { "ro" } else { "rw" };
@@ -77,12 +99,9 @@ impl Container {
         for (name, value) in pod.variables() {
             options.push(format!("--env={name}={value}"));
         }
-        let given = pod
-            .option("http-addr")
-            .unwrap_or_else(|| "nowhere".to_owned());
         let arguments = pod.arguments().into_iter();
         let arguments: Vec<_> = arguments
-            .map(|text| text.replace(&given, address))
+            .map(|text| text.replace("=0.0.0.0:9090", "=127.0.0.1:0"))
             .collect();
         Self::start(image, &options, &arguments)
     }
@@ -94,37 +113,31 @@ impl Container {
     }
 
     /// Waits until its log has a line with `part`.
-    fn says(&mut self, part: &str) -> String {
-        let stderr = self.child.stderr.as_mut().expect("a pipe");
-        let mut seen = Vec::new();
-        let mut byte = [0];
+    fn says(&self, part: &str) -> String {
+        let mut seen = String::new();
         loop {
-            let count = stderr.read(&mut byte).expect("readable");
-            assert_ne!(
-                count,
-                0,
-                "no `{part}` in {}",
-                String::from_utf8_lossy(&seen)
-            );
-            seen.push(byte[0]);
-            if byte[0] == b'\n' {
-                let text = String::from_utf8_lossy(&seen);
-                let line = text.lines().last().unwrap_or_default();
-                if line.contains(part) {
-                    return line.to_owned();
-                }
+            let line = self.log.recv_timeout(Duration::from_secs(30));
+            let line = line.unwrap_or_else(|_| panic!("no `{part}` in:\n{seen}"));
+            if line.contains(part) {
+                return line;
             }
+            seen += &line;
+            seen.push('\n');
         }
+    }
+
+    /// Waits until it listens: its address.
+    fn address(&self) -> String {
+        let line = self.says("\"serving\"");
+        let event: Value = serde_json::from_str(&line).expect("an event");
+        event["http"].as_str().expect("an address").to_owned()
     }
 
     /// Runs the program in it once more.
     fn exec(&self, arguments: &[&str]) -> (i32, String, String) {
         let program = ["exec", &self.name, "/usr/local/bin/regmirror"];
-        told(
-            &podman(&[&program, arguments].concat())
-                .output()
-                .expect("podman runs"),
-        )
+        let output = podman(&[&program, arguments].concat()).output();
+        told(&output.expect("podman runs"))
     }
 
     fn signal(&self, signal: Signal) {
@@ -132,9 +145,21 @@ impl Container {
         printed(&mut podman(&["kill", "--signal", &number, &self.name]));
     }
 
-    /// Waits for its end: its code and what it said.
-    async fn end(self) -> (i32, String, String) {
-        end(self.child).await
+    /// Waits for its end: its code, and what it said and logged that nobody read yet.
+    async fn end(mut self) -> (i32, String, String) {
+        let child = self.child.take().expect("it runs");
+        let (code, out, _) = end(child).await;
+        let log: Vec<String> = self.log.iter().collect();
+        (code, out, log.join("\n"))
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = podman(&["rm", "--force", "--time=0", &self.name]).output();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -142,8 +167,6 @@ impl Container {
 fn restricted(name: &str) -> Command {
     let mut command = podman(&["run", "--rm", "--name", name]);
     command.args([
-        // Registries and whoever asks are on this machine's loopback.
-        "--network=host",
         "--user=65532:65532",
         "--read-only",
         "--read-only-tmpfs=false",
@@ -163,12 +186,6 @@ async fn run(image: &str, options: &[&str], arguments: &[&str]) -> (i32, String,
         .await
 }
 
-/// A port that was free a moment ago.
-fn address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_runs_without_anything_it_could_write_to() {
     let Some(image) = image() else { return };
@@ -184,9 +201,8 @@ async fn the_pod_with_the_configuration_that_comes_along_lives_and_ends_when_tol
     let map: k8s_openapi::api::core::v1::ConfigMap = rendered.only("ConfigMap");
     let text = &map.data.unwrap()["config.yml"];
     let pod = server(&[("regmirror-config", &[("config.yml", text)])]).unwrap();
-    let address = address();
-    let mut container = Container::of(&pod, &format!("{image}:release"), &address);
-    container.says("serving");
+    let container = Container::of(&pod, &format!("{image}:release"));
+    let address = container.address();
 
     // What the kernel knows of it.
     let id = container.inspect("{{.State.Pid}}");
@@ -239,7 +255,7 @@ async fn as_the_first_process_it_drains() {
     let job = "name: app, source: SOURCE/app, target: TARGET/app, type: repository, interval: 1s";
     let text = bench.config(&[job]);
     let pod = server(&[("regmirror-config", &[("config.yml", &text)])]).expect("kubectl");
-    let mut container = Container::of(&pod, &format!("{image}:release"), &address());
+    let container = Container::of(&pod, &format!("{image}:release"));
     bench.target.held().await;
     container.signal(Signal::TERM);
     container.says("a second signal stops at once");
@@ -340,8 +356,9 @@ fn serve_names(socket: &UdpSocket) {
 #[tokio::test(flavor = "multi_thread")]
 async fn names_are_looked_up_by_dns_though_all_is_linked_in() {
     let Some(image) = image() else { return };
-    let Ok(socket) = UdpSocket::bind("127.0.0.53:53") else {
-        return skip("nobody may serve names here");
+    let Ok(socket) = UdpSocket::bind("127.0.0.77:53") else {
+        skipped("nobody may serve names here", "");
+        return;
     };
     std::thread::spawn(move || serve_names(&socket));
     let bench = Bench::new().await;
@@ -357,7 +374,7 @@ async fn names_are_looked_up_by_dns_though_all_is_linked_in() {
     let resolver = folder.path().join("resolv.conf");
     std::fs::write(
         &resolver,
-        "search ns.svc.cluster.local\nnameserver 127.0.0.53\noptions ndots:5\n",
+        "search ns.svc.cluster.local\nnameserver 127.0.0.77\noptions ndots:5\n",
     )
     .unwrap();
     let options = [
@@ -482,27 +499,26 @@ async fn the_other_image_has_a_shell() {
     let (code, out, err) = run(&format!("{image}:debug"), &options, &["-c", script]).await;
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.starts_with("65532\nregmirror "), "{out}");
-    let (code, _, _) = run(&format!("{image}:release"), &options, &["-c", "true"]).await;
-    assert_ne!(code, 0, "there is none in the other");
+    let (code, _, err) = run(&format!("{image}:release"), &options, &["-c", "true"]).await;
+    assert_eq!(code, 127, "{err}");
+    assert!(err.contains("\"sh\""), "there is none in the other: {err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_health_check_asks_where_it_listens() {
     let Some(image) = image() else { return };
-    let bench = Bench::new().await;
-    let job = "source: SOURCE/app, target: TARGET/app, type: repository, interval: 1h";
+    let text = "{defaults: {interval: 1h}, sync: [{source: 'r.test/a:1', target: 'r.test/b:1', \
+                type: image}]}";
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    std::fs::write(folder.path().join("config.yml"), bench.config(&[job])).unwrap();
+    std::fs::write(folder.path().join("config.yml"), text).unwrap();
+    // A network of its own, where it listens as the image has it.
     let options = [
         format!("--volume={}:/etc/regmirror:ro", folder.path().display()),
-        format!(
-            "--env=REGMIRROR_HTTP_ADDR={}",
-            address().replace("127.0.0.1", "0.0.0.0")
-        ),
+        "--network=none".to_owned(),
     ];
-    let mut container = Container::start(&format!("{image}:release"), &options, &[]);
-    container.says("serving");
+    let container = Container::start(&format!("{image}:release"), &options, &[]);
+    container.says("http=0.0.0.0:9090");
     let (code, _, err) = container.exec(&["healthcheck"]);
     assert_eq!(code, 0, "{err}");
     container.signal(Signal::TERM);
@@ -526,13 +542,26 @@ async fn github_s_step_mirrors_and_fills_the_summary() {
     let Some(image) = image() else { return };
     let bench = Bench::new().await;
     let folder = repository(&bench).await;
-    // What the step calls docker is podman, on this machine's network.
+    // What the step calls docker is podman, on this machine's network; and the runner's
+    // user, whose files they are, is not root.
+    const USER: u32 = 1001;
     let bin = tempfile::tempdir().unwrap();
-    let docker = bin.path().join("docker");
-    let script =
-        "#!/bin/sh\nverb=$1; shift\nexec podman \"$verb\" --network=host --no-healthcheck \"$@\"\n";
-    std::fs::write(&docker, script).unwrap();
-    std::fs::set_permissions(&docker, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(bin.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    for (name, script) in [
+        (
+            "docker",
+            "verb=$1; shift; exec podman \"$verb\" --network=host --no-healthcheck \"$@\"",
+        ),
+        ("id", &format!("echo {USER}")),
+    ] {
+        let path = bin.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    for path in [folder.path().to_owned(), folder.path().join("mirror.yml")] {
+        chown(&path, Some(USER), Some(USER)).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+    }
     let path = format!(
         "{}:{}",
         bin.path().display(),
@@ -541,6 +570,7 @@ async fn github_s_step_mirrors_and_fills_the_summary() {
     let summary = bin.path().join("summary.md");
     for (command, there) in [("check", false), ("once", true)] {
         std::fs::write(&summary, "").unwrap();
+        chown(&summary, Some(USER), Some(USER)).unwrap();
         let child = Command::new("bash")
             .args(["-euo", "pipefail", "-c", &github_script()])
             .current_dir(folder.path())
@@ -595,7 +625,7 @@ async fn layouts_on_the_volume_are_written_and_read_again() {
             "regmirror-config",
             &[("config.yml", &bench.config(&[&entry]))],
         );
-        let container = Container::of(&pod, &format!("{image}:release"), "");
+        let container = Container::of(&pod, &format!("{image}:release"));
         let (code, out, err) = container.end().await;
         assert_eq!(code, 0, "{entry}: {out}{err}");
     }

@@ -13,6 +13,7 @@ use regmirror::config::Config;
 use regmirror::schedule::Schedule;
 
 use super::VERSION;
+use super::alerts::rules;
 use super::monitored::{PodMonitor, PrometheusRule};
 use super::pod::{NAMESPACE, Pod, source};
 use super::rendered::{Rendered, every, typed};
@@ -349,6 +350,16 @@ fn a_cron_job_s_times_fit_into_each_other() {
     );
     let pod = Pod::new(template, &[("regmirror-config", &[])]);
     let (run, drain) = (pod.seconds("max-duration"), pod.seconds("drain-timeout"));
-    assert!(run + drain < job.active_deadline_seconds.unwrap());
+    let tries = i64::from(job.backoff_limit.unwrap()) + 1;
+    let deadline = job.active_deadline_seconds.unwrap();
+    assert!(
+        tries * (run + drain) < deadline,
+        "it is for all tries together"
+    );
+    // Whoever is told that it does not succeed waits until it cannot any more.
+    let rule = rules("monitoring-once").all().next().unwrap().expr.clone();
+    let (_, patience) = rule.split_once(") > ").unwrap();
+    let patience: i64 = patience.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(86400 + deadline < patience, "{rule}");
     assert!(drain < pod.spec.termination_grace_period_seconds.unwrap());
 }

@@ -243,7 +243,7 @@ struct Prometheus {
 impl Prometheus {
     fn scraping(address: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let rules = rules_file(folder.path(), "monitoring", |_| {});
+        let rules = rules_file(folder.path(), "monitoring");
         let config = serde_json::json!({
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [rules],

@@ -8,7 +8,7 @@ use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -115,8 +115,10 @@ impl Container {
     /// Waits until its log has a line with `part`.
     fn says(&self, part: &str) -> String {
         let mut seen = String::new();
+        let began = Instant::now();
         loop {
-            let line = self.log.recv_timeout(Duration::from_secs(30));
+            let left = Duration::from_secs(30).saturating_sub(began.elapsed());
+            let line = self.log.recv_timeout(left);
             let line = line.unwrap_or_else(|_| panic!("no `{part}` in:\n{seen}"));
             if line.contains(part) {
                 return line;

@@ -71,9 +71,10 @@ impl Server {
     /// Waits until a line with `part` is logged.
     pub(crate) async fn says(&mut self, part: &str) -> String {
         let mut all = String::new();
+        // In all: one that waits in vain may still log.
+        let limit = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
-            let limit = std::time::Duration::from_secs(30);
-            let line = tokio::time::timeout(limit, self.log.recv()).await;
+            let line = tokio::time::timeout_at(limit, self.log.recv()).await;
             let line = line.ok().flatten();
             let line = line.unwrap_or_else(|| panic!("no `{part}` in:\n{all}"));
             if line.contains(part) {

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// `regmirror` with an environment that holds nothing of the developer's.
@@ -148,8 +149,14 @@ impl Program {
 
 /// Waits for the program's end.
 pub(crate) async fn end(child: Child) -> (i32, String, String) {
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let id = Pid::from_raw(child.id().cast_signed()).expect("a process");
+    let mut output = tokio::task::spawn_blocking(move || child.wait_with_output());
     let limit = Duration::from_secs(60);
-    let output = tokio::time::timeout(limit, output).await.expect("it ends");
+    let Ok(output) = tokio::time::timeout(limit, &mut output).await else {
+        // Otherwise the thread that waits for it keeps the test from ending as well.
+        let _ = kill_process(id, Signal::KILL);
+        let output = output.await.expect("no panic").expect("it ends");
+        panic!("it does not end: {output:?}");
+    };
     told(&output.expect("no panic").expect("it ends"))
 }

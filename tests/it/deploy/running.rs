@@ -140,6 +140,37 @@ async fn the_server_s_pod_starts_and_is_reached_where_its_objects_say() {
 }
 
 #[tokio::test]
+async fn whoever_has_the_token_of_its_secret_may_change_something_and_nobody_else() {
+    let bench = Bench::new().await;
+    push_image(bench.source.store(), &repo("app"), Some("1"), &[b"1"]).await;
+    let text = bench.config(&[JOB]);
+    let Some(rendered) = Rendered::with_everything("singleton") else {
+        return;
+    };
+    let deployment = rendered.only::<Deployment>("Deployment").spec.unwrap();
+    let held: &[(&str, &[(&str, &str)])] = &[
+        ("regmirror-config", &[("config.yml", &text)]),
+        ("regmirror-admin", &[("token", "s3cret")]),
+    ];
+    let pod = Pod::new(deployment.template.spec.unwrap(), held);
+    let mut server = Server::start(program(&pod));
+    for (token, status) in [("", 401), ("other", 401), ("s3cret", 202)] {
+        let answer = server.ask(Method::POST, "/api/v1/jobs/app/pause", token);
+        assert_eq!(answer.await.status(), status, "{token}");
+    }
+    // By `kubectl exec`, with the container's variables.
+    let mut ctl = regmirror(&["ctl", "pause", "app"]);
+    ctl.env("REGMIRROR_URL", server.url().await);
+    for (name, value) in pod.variables() {
+        ctl.env(name, pod.outside(&value));
+    }
+    let (code, out, err) = Program::of(ctl).run().await;
+    assert_eq!(code, 0, "{out}{err}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().await, 0);
+}
+
+#[tokio::test]
 async fn it_drains_within_the_grace_period_and_is_not_ready_meanwhile() {
     let bench = Bench::new().await;
     push_image(bench.source.store(), &repo("app"), Some("1"), &[b"1"]).await;
@@ -285,6 +316,13 @@ async fn a_cron_job_s_codes_are_those_of_its_policy() {
             [2, 3].contains(&code),
             "{code}"
         );
+        if code == 1 {
+            let last = out.lines().last().unwrap();
+            assert!(
+                last.starts_with("FAILED") && last.contains("/none"),
+                "{out}"
+            );
+        }
     }
     bench
         .source

@@ -26,7 +26,7 @@ use super::agenda::{Agenda, Skip};
 use super::clock::Clock;
 use super::supervisor::Kind;
 use crate::config::Config;
-use crate::report::{Job as Ran, LastRun, Progress, Run, RunResult, TagCounts, Transfer, Trigger};
+use crate::report::{Job as Ran, Progress, Run, RunResult, Transfer, Trigger};
 use crate::sync::{RunId, RunReport};
 use crate::telemetry::metrics::{JobSeries, Metrics};
 
@@ -434,35 +434,6 @@ impl Entry {
         series.tags.get("in_sync").set(count(tags.in_sync));
         series.tags.get("pending").set(count(tags.pending));
         series.tags.get("failed").set(count(tags.failed));
-    }
-}
-
-impl Record {
-    fn completed(&mut self, ran: &Ran, report: &RunReport, lag_ms: u64, now: DateTime<Utc>) {
-        let totals = report.totals;
-        self.last_completion = Some(now);
-        if ran.result == RunResult::Success {
-            self.last_success = Some(now);
-            self.due_since = None;
-        }
-        self.tags = TagCounts {
-            in_sync: totals.copied + totals.unchanged,
-            pending: totals.pending,
-            failed: totals.failed,
-        };
-        let failure = |tag: &crate::report::Tag| {
-            let failed = tag.result == crate::report::TagResult::Failed;
-            tag.detail.clone().filter(|_| failed)
-        };
-        self.last_run = Some(LastRun {
-            run_id: ran.run_id.clone(),
-            result: ran.result,
-            started: ran.started.clone(),
-            duration_ms: ran.duration_ms,
-            lag_ms,
-            totals,
-            error: ran.tags.iter().find_map(failure),
-        });
     }
 }
 

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Board;
 use super::history::History;
-use crate::report::{LastRun, Run, TagCounts};
+use crate::report::{Job as Ran, LastRun, Run, RunResult, Tag, TagCounts, TagResult};
+use crate::sync::RunReport;
 
 /// The version of the file.
 const VERSION: u32 = 1;
@@ -37,6 +38,42 @@ pub(super) struct Record {
     pub(super) last_run: Option<LastRun>,
     pub(super) tags: TagCounts,
     pub(super) paused: bool,
+}
+
+impl Record {
+    /// A run of it has completed.
+    pub(super) fn completed(
+        &mut self,
+        ran: &Ran,
+        report: &RunReport,
+        lag_ms: u64,
+        now: DateTime<Utc>,
+    ) {
+        let totals = report.totals;
+        self.last_completion = Some(now);
+        if ran.result == RunResult::Success {
+            self.last_success = Some(now);
+            self.due_since = None;
+        }
+        self.tags = TagCounts {
+            in_sync: totals.copied + totals.unchanged,
+            pending: totals.pending,
+            failed: totals.failed,
+        };
+        let failure = |tag: &Tag| {
+            let failed = tag.result == TagResult::Failed;
+            tag.detail.clone().filter(|_| failed)
+        };
+        self.last_run = Some(LastRun {
+            run_id: ran.run_id.clone(),
+            result: ran.result,
+            started: ran.started.clone(),
+            duration_ms: ran.duration_ms,
+            lag_ms,
+            totals,
+            error: ran.tags.iter().find_map(failure),
+        });
+    }
 }
 
 /// The file.

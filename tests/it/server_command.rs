@@ -6,11 +6,11 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
+use crate::support::Fault;
 use crate::support::bench::Bench;
 use crate::support::daemon::Server;
-use crate::support::images::{complete, push_image, repo, tagged};
+use crate::support::images::{arrives, push_image, repo, tagged};
 use crate::support::program::{Program, regmirror, told};
-use crate::support::{Fault, TestRegistry};
 
 const ALL: &str =
     "name: app, source: SOURCE/app, target: TARGET/app, type: repository, interval: 1s";
@@ -18,14 +18,6 @@ const ALL: &str =
 async fn push(bench: &Bench, name: &str) {
     let app = repo("app");
     push_image(bench.source.store(), &app, Some(name), &[name.as_bytes()]).await;
-}
-
-/// Waits until a tag is at the target.
-async fn arrives(target: &TestRegistry, of: &str, name: &str) {
-    let line = format!("PUT /v2/{of}/manifests/{name} 201");
-    target.until(|target| target.log().contains(&line)).await;
-    let digest = tagged(target.store(), &repo(of), name).await.unwrap();
-    complete(target.store(), &repo(of), &digest).await.unwrap();
 }
 
 #[tokio::test]

@@ -180,6 +180,14 @@ fn restricted(name: &str) -> Command {
     command
 }
 
+/// A directory with this configuration, for whichever user.
+fn configured(text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("a directory");
+    std::fs::write(folder.path().join("config.yml"), text).expect("a file");
+    folder
+}
+
 /// Runs the image to its end.
 async fn run(image: &str, options: &[&str], arguments: &[&str]) -> (i32, String, String) {
     let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -277,9 +285,7 @@ async fn what_it_may_not_have_is_its_last_line() {
     let release = format!("{image}:release");
     let text = "defaults: {interval: 1h}\n\
                 sync: [{source: 'r.test/a:1', target: 'r.test/b:1', type: image}]\n";
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    std::fs::write(folder.path().join("config.yml"), text).unwrap();
+    let folder = configured(text);
     let config = format!("--volume={}:/etc/regmirror:ro", folder.path().display());
     let loopback = "--http-addr=127.0.0.1:0";
     for (arguments, wanted, last) in [
@@ -369,9 +375,7 @@ async fn names_are_looked_up_by_dns_though_all_is_linked_in() {
     let text = bench
         .config(&["source: 'SOURCE/app:1', target: 'TARGET/app:1', type: image"])
         .replace(bench.source.address(), &named(bench.source.address()));
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    std::fs::write(folder.path().join("config.yml"), &text).unwrap();
+    let folder = configured(&text);
     // As the kubelet writes it.
     let resolver = folder.path().join("resolv.conf");
     std::fs::write(
@@ -511,9 +515,7 @@ async fn its_health_check_asks_where_it_listens() {
     let Some(image) = image() else { return };
     let text = "{defaults: {interval: 1h}, sync: [{source: 'r.test/a:1', target: 'r.test/b:1', \
                 type: image}]}";
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    std::fs::write(folder.path().join("config.yml"), text).unwrap();
+    let folder = configured(text);
     // A network of its own, where it listens as the image has it.
     let options = [
         format!("--volume={}:/etc/regmirror:ro", folder.path().display()),

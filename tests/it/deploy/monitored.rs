@@ -7,18 +7,24 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What says which pods are scraped.
+/// An object whose content is `spec`.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct PodMonitor {
+#[serde(deny_unknown_fields)]
+pub(super) struct Object<T> {
     #[serde(rename = "apiVersion")]
     _version: String,
     #[serde(rename = "kind")]
     _kind: String,
     #[serde(rename = "metadata")]
     _metadata: Value,
-    pub(super) spec: PodMonitorSpec,
+    pub(super) spec: T,
 }
+
+/// What says which pods are scraped.
+pub(super) type PodMonitor = Object<PodMonitorSpec>;
+
+/// Rules for Prometheus; `spec` is what its own files of rules hold.
+pub(super) type PrometheusRule = Object<Rules>;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -41,19 +47,6 @@ pub(super) struct Endpoint {
     pub(super) path: String,
     #[serde(rename = "interval")]
     _interval: String,
-}
-
-/// Rules for Prometheus; `spec` is what its own files of rules hold.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct PrometheusRule {
-    #[serde(rename = "apiVersion")]
-    _version: String,
-    #[serde(rename = "kind")]
-    _kind: String,
-    #[serde(rename = "metadata")]
-    _metadata: Value,
-    pub(super) spec: Rules,
 }
 
 #[derive(Debug, Deserialize)]

@@ -14,7 +14,7 @@ use crate::support::Fault;
 use crate::support::bench::Bench;
 use crate::support::client;
 use crate::support::daemon::Server;
-use crate::support::images::{push_image, repo, tagged};
+use crate::support::images::{arrives, push_image, repo, tagged};
 use crate::support::program::{Program, end, regmirror};
 
 const JOB: &str =
@@ -80,14 +80,7 @@ async fn the_server_s_pod_starts_and_is_reached_where_its_objects_say() {
     assert_eq!(address, format!("0.0.0.0:{}", ports[0].container_port));
 
     let mut server = Server::start(program(&pod));
-    bench
-        .target
-        .until(|target| {
-            target
-                .log()
-                .contains(&"PUT /v2/app/manifests/1 201".to_owned())
-        })
-        .await;
+    arrives(&bench.target, "app", "1").await;
     for probe in [
         &container.startup_probe,
         &container.liveness_probe,
@@ -249,14 +242,7 @@ async fn a_secret_that_comes_later_is_used_without_a_restart() {
         &[(".dockerconfigjson", &docker(&bench))],
     );
     server.says("was read again").await;
-    bench
-        .target
-        .until(|target| {
-            target
-                .log()
-                .contains(&"PUT /v2/app/manifests/1 201".to_owned())
-        })
-        .await;
+    arrives(&bench.target, "app", "1").await;
     server.signal(Signal::TERM);
     assert_eq!(server.end().await, 0);
 }

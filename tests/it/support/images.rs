@@ -7,6 +7,18 @@ use regmirror::oci::{
 };
 use regmirror::store::{Blob, Sink, Source};
 
+use super::TestRegistry;
+
+/// Waits until a tag is at the target, with all that it leads to.
+pub(crate) async fn arrives(target: &TestRegistry, of: &str, name: &str) {
+    let line = format!("PUT /v2/{of}/manifests/{name} 201");
+    target.until(|target| target.log().contains(&line)).await;
+    let digest = tagged(target.store(), &repo(of), name).await;
+    let digest = digest.expect("it was pushed");
+    let all = complete(target.store(), &repo(of), &digest).await;
+    all.expect("nothing is missing");
+}
+
 /// A repository's name.
 pub(crate) fn repo(name: &str) -> Repository {
     match name {

@@ -12,16 +12,21 @@ use crate::support::bench::Bench;
 use crate::support::images::{push_image, repo, tagged};
 use crate::support::program::{regmirror, told};
 
-/// Several times what may be resident.
+/// Several times what may be resident: 6 to 7 MiB were seen.
 const LAYER: usize = 128 << 20;
-const RESIDENT_KIB: u64 = 32 << 10;
+const RESIDENT_KIB: u64 = 16 << 10;
+
+/// What the kernel says of a process' memory, in KiB.
+fn memory(process: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it is running");
+    let line = status.lines().find(|line| line.starts_with(field));
+    let number = line.expect("the kernel tells").split_whitespace().nth(1);
+    number.expect("a number").parse().expect("a number")
+}
 
 /// The most that a process has had resident so far, in KiB.
 fn peak(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it is running");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let number = line.expect("the kernel tells").split_whitespace().nth(1);
-    number.expect("a number").parse().expect("a number")
+    memory(process, "VmHWM:")
 }
 
 #[tokio::test]
@@ -55,8 +60,9 @@ async fn a_large_image_streams_through_in_little_memory() {
             .unwrap();
         if looked_at {
             bench.target.held().await;
-            let peak = peak(child.id());
-            assert!(peak < RESIDENT_KIB, "{peak} KiB were resident");
+            // Without the pages of the program, of which a debug build has many.
+            let own = peak(child.id()) - memory(child.id(), "RssFile:");
+            assert!(own < RESIDENT_KIB, "{own} KiB were resident");
             bench.target.release();
         }
         let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
